@@ -1,0 +1,1 @@
+"""Floor 1: from stored telemetry to an Investigation. Sees telemetry alone."""

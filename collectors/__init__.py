@@ -1,0 +1,1 @@
+"""Floor 0: the telemetry contract, the intake and the store."""

@@ -1,0 +1,1 @@
+"""Floor 3: Streamlit pages, one per question."""

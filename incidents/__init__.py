@@ -1,0 +1,1 @@
+"""Floor 2: the scenario library, replay, and the demo."""
