@@ -1,0 +1,81 @@
+"""OTLP logs -> rows of ``steps`` (event name ``flashover.step``), ``events`` (``flashover.event.<kind>``) and ``logs``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+
+from collectors.attributes import Undecodable, checked_time, map_array, text_map, text_of
+from collectors.columns import Table
+from collectors.decode_steps import StepRows
+from collectors.edges import EdgeRows
+from collectors.rejects import Rejects
+from collectors.resources import ENTITY_KEY, Emitters
+from collectors.schema import EVENTS, LOGS
+
+STEP = "flashover.step"
+EVENT_PREFIX = "flashover.event."
+_OLD_EVENT_NAME = "event.name"
+
+
+class LogRows:
+    """Collects the log records of a round's bodies."""
+
+    def __init__(self, emitters: Emitters, edges: EdgeRows, rejects: Rejects, ignored: dict[str, int]) -> None:
+        self._emitters, self._edges, self._rejects = emitters, edges, rejects
+        self.steps = StepRows(ignored)
+        self._events: list[tuple[Any, ...]] = []
+        self._logs: list[tuple[Any, ...]] = []
+
+    def add(self, frame: int, body: bytes) -> None:
+        """Decode one ExportLogsServiceRequest. What cannot be a row goes to the rejects, the rest is kept."""
+        try:
+            request = ExportLogsServiceRequest.FromString(body)
+        except DecodeError as error:
+            self._rejects.add(frame, "logs", error, body)
+            return
+        for block in request.resource_logs:
+            emitter = self._emitters.read(block.resource)
+            times: list[int] = []
+            for scope in block.scope_logs:
+                for record in scope.log_records:
+                    try:
+                        times.append(self._record(frame, record, emitter.entity))
+                    except Undecodable as error:
+                        self._rejects.add(frame, "logs", error, record.SerializeToString())
+            self._edges.declared(frame, emitter, min(times, default=0), max(times, default=0))
+
+    def events(self) -> pa.Table:
+        """The control facts as Arrow, schema EVENTS, sorted by time."""
+        return _table(EVENTS, self._events)
+
+    def logs(self) -> pa.Table:
+        """The other records as Arrow, schema LOGS, sorted by time."""
+        return _table(LOGS, self._logs)
+
+    def _record(self, frame: int, record: LogRecord, entity: str | None) -> int:
+        ts_ns = checked_time(record.time_unix_nano or record.observed_time_unix_nano)
+        if record.event_name == STEP:
+            self.steps.add(frame, record.body.bytes_value, entity)
+            return ts_ns
+        attributes = text_map(record.attributes)
+        name = record.event_name or attributes.get(_OLD_EVENT_NAME)
+        if name and name.startswith(EVENT_PREFIX):
+            target = attributes.pop(ENTITY_KEY, None) or entity
+            kind = name.removeprefix(EVENT_PREFIX)
+            self._events.append((ts_ns, kind, target, text_of(record.body), attributes, frame))
+        else:
+            self._logs.append((ts_ns, record.severity_number, entity, name or None, text_of(record.body), attributes, frame))
+        return ts_ns
+
+
+def _table(table: Table, rows: list[tuple[Any, ...]]) -> pa.Table:
+    columns: list[Any] = list(zip(*sorted(rows, key=lambda row: (row[0], row[-1])), strict=True))
+    columns = columns or [()] * len(table.columns)
+    arrays = [map_array(c) if f.name == "attributes" else pa.array(c, f.type)
+              for c, f in zip(columns, table.arrow, strict=True)]
+    return pa.table(arrays, table.arrow)

@@ -1,0 +1,74 @@
+"""Opening a store that was left at any point: what the journal still holds, and what a restarted worker must remember."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from collectors.delta_tables import DeltaTables
+from collectors.edges import MEMORY_SPANS, SpanMemory
+from collectors.frames import Place, Scan
+from collectors.journal import scan_all
+from collectors.live_views import create_view, live_files, open_duckdb
+from collectors.schema import TABLES
+from collectors.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class JournalState:
+    """``places``: intact frames. ``damage``: one sentence for each damaged file. ``scans``: as they were found."""
+
+    places: list[Place]
+    damage: list[str]
+    scans: list[Scan]
+
+
+def read_journal(store: Path, journal: uuid.UUID) -> JournalState:
+    """Scan the journal without changing it."""
+    scans = scan_all(store, journal)
+    places = [place for found in scans for place in found.places]
+    damage: list[str] = []
+    last = 0
+    for found in scans:
+        last = found.places[-1].seq if found.places else last
+        if found.damage:
+            lost = found.size - found.good_bytes
+            damage.append(f"journal {found.path.name}: {found.damage}; {lost} of {found.size} bytes after byte "
+                          f"{found.good_bytes} were dropped, frames up to {last} are intact")
+    return JournalState(places, damage, scans)
+
+
+def cut_damage(state: JournalState) -> None:
+    """Cut every damaged file back to its intact frames. Call it only after the damage has been written down."""
+    for found in state.scans:
+        if found.damage and found.good_bytes < found.size:
+            with found.path.open("r+b") as file:
+                file.truncate(found.good_bytes)
+
+
+def sync_unpublished(tables: DeltaTables, snapshot: Snapshot) -> None:
+    """Make commits durable that were written after the last snapshot: a crash may have come before their sync."""
+    for name in TABLES:
+        tables.sync_since(name, snapshot.tables.get(name, -1))
+
+
+def known_series(store: Path, version: int | None) -> set[int]:
+    """Ids of the series in the dictionary."""
+    with open_duckdb() as connection:
+        create_view(connection, "series", "series", live_files(store, "series", version))
+        return {row[0] for row in connection.execute("SELECT DISTINCT series_id FROM series").fetchall()}
+
+
+def recent_spans(store: Path, snapshot: Snapshot, memory: SpanMemory) -> None:
+    """Give ``memory`` the last spans of the snapshot, in the order of their frames."""
+    files = live_files(store, "spans", snapshot.tables.get("spans"))
+    if not files:
+        return
+    with open_duckdb() as connection:
+        create_view(connection, "spans", "spans", files)
+        rows = connection.execute(
+            "SELECT frame, span_id, parent_id, entity, start_ns FROM spans "
+            f"ORDER BY frame DESC, start_ns DESC, span_id DESC LIMIT {MEMORY_SPANS}").fetchall()
+    for frame, span_id, parent_id, entity, start_ns in reversed(rows):
+        memory.meet(frame, span_id, parent_id, entity, start_ns, lambda *_: None)

@@ -1,0 +1,60 @@
+"""One round of decoding: bodies of several journal frames -> one Arrow table for each table of the contract."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+from collectors.decode_logs import LogRows
+from collectors.decode_metrics import KnownSeries, SampleRows
+from collectors.decode_spans import SpanRows
+from collectors.edges import EdgeRows, SpanMemory
+from collectors.rejects import Rejects
+from collectors.resources import Emitters
+from collectors.series_state import SeriesState
+from collectors.sink import Signal
+
+ROUND_SPANS = 50_000
+ROUND_BYTES = 64 << 20
+
+
+class Round:
+    """Decodes bodies one by one; ``tables`` ends the round. Nothing of it is seen by readers before the commits."""
+
+    def __init__(self, emitters: Emitters, memory: SpanMemory, known: KnownSeries, state: SeriesState,
+                 ignored: dict[str, int], edges_after: int) -> None:
+        self.last_frame = 0
+        self._bytes = 0
+        self._memory = memory
+        self._rejects = Rejects()
+        self._edges = EdgeRows(memory, edges_after)
+        self._spans = SpanRows(emitters, self._edges, self._rejects)
+        self._samples = SampleRows(emitters, self._edges, self._rejects, known, state)
+        self._logs = LogRows(emitters, self._edges, self._rejects, ignored)
+
+    def take(self, bodies: Iterable[tuple[int, Signal, bytes]]) -> None:
+        """Decode (frame, signal, body) triples until the round is full or they end. The collector of cycles rests."""
+        add = {"traces": self._spans.add, "metrics": self._samples.add, "logs": self._logs.add}
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
+            for frame, signal, body in bodies:
+                add[signal](frame, body)
+                self.last_frame = frame
+                self._bytes += len(body)
+                if len(self._spans) >= ROUND_SPANS or self._bytes >= ROUND_BYTES:
+                    return
+        finally:
+            if enabled:
+                gc.enable()
+
+    def tables(self) -> dict[str, pa.Table]:
+        """Table name -> rows of this round, for every table that got some."""
+        self._spans.find_edges()
+        self._memory.trim()
+        tables = {"spans": self._spans.table(), "samples": self._samples.samples(), "series": self._samples.series(),
+                  "steps": self._logs.steps.table(), "events": self._logs.events(), "logs": self._logs.logs(),
+                  "edges": self._edges.table(), "rejects": self._rejects.table()}
+        return {name: table for name, table in tables.items() if table.num_rows}

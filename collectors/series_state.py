@@ -1,0 +1,54 @@
+"""Cumulative OTLP streams -> what happened since the previous sample, per series.
+
+OTLP metrics data model, "Temporality" and "Resets and Gaps": a cumulative point covers (start, time]; a start later
+than the one before, or a count that falls, is a reset, and the point then counts from zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+FIRST_REACH_NS = 60_000_000_000
+"""A series' first point counts from zero if its stream began at most this long before it (a process just born);
+otherwise what it holds happened at times unknown, and the delta is NULL."""
+
+Delta = tuple[int, "float | None", list[int]]
+
+
+class SeriesState:
+    """State of every histogram and delta sum; ``saved`` restores what ``save`` gave."""
+
+    def __init__(self, saved: dict[str, list[Any]] | None = None) -> None:
+        self._state: dict[int, list[Any]] = {int(key): value for key, value in (saved or {}).items()}
+
+    def save(self) -> dict[str, list[Any]]:
+        """The state as JSON-able data."""
+        return {str(key): value for key, value in self._state.items()}
+
+    def histogram(self, series_id: int, start_ns: int, ts_ns: int, count: int, total: float | None,
+                  buckets: Sequence[int]) -> Delta | None:
+        """Count, sum and buckets since the previous sample of a cumulative histogram.
+
+        None for a first point of unknown age, and for a point older than the one before it (the state stays).
+        """
+        last = self._state.get(series_id)
+        if last is not None and ts_ns < last[1]:
+            return None
+        now = list(buckets)
+        self._state[series_id] = [start_ns, ts_ns, count, total, now]
+        if last is None:
+            return (count, total, now) if start_ns and ts_ns - start_ns <= FIRST_REACH_NS else None
+        _, _, last_count, last_total, last_buckets = last
+        reset = (start_ns > last[0] > 0 or count < last_count or len(now) != len(last_buckets)
+                 or any(a < b for a, b in zip(now, last_buckets, strict=True)))
+        if reset:
+            return count, total, now
+        difference = None if total is None or last_total is None else total - last_total
+        return count - last_count, difference, [a - b for a, b in zip(now, last_buckets, strict=True)]
+
+    def accumulate(self, series_id: int, delta: float) -> float:
+        """The cumulative value of a sum that is sent as deltas, counted from the first sample the store saw."""
+        state = self._state.setdefault(series_id, [0.0])
+        state[0] += delta
+        return float(state[0])

@@ -1,0 +1,157 @@
+"""The one table of settings: what can be set, by which flag, variable and file key, and which value holds now.
+
+The first of these that is given wins: flag, environment variable, file, default. The file is ``flashover.toml`` in the
+current folder, then ``~/.config/flashover/config.toml``. This module alone reads the process environment.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from collectors.errors import BadInput
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting. ``name`` is also its key in the file: ``store.threads`` is ``threads`` in table ``[store]``.
+
+    ``parse`` turns text, or the file's value, into the value and raises ValueError; ``accepts`` says what it takes.
+    """
+
+    name: str
+    flag: str
+    default: Any
+    parse: Callable[[Any], Any]
+    accepts: str
+    meaning: str
+
+    @property
+    def variable(self) -> str:
+        """The environment variable: ``FLASHOVER_STORE_THREADS`` for ``store.threads``."""
+        return "FLASHOVER_" + self.name.upper().replace(".", "_")
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The value of a setting and where it comes from: ``flag``, ``$VARIABLE``, a file's path, or ``default``."""
+
+    setting: Setting
+    value: Any
+    source: str
+
+
+def _whole(low: int, high: int) -> Callable[[Any], int]:
+    def parse(given: Any) -> int:
+        if isinstance(given, bool | float):
+            raise ValueError
+        number = int(given)
+        if not low <= number <= high:
+            raise ValueError
+        return number
+
+    return parse
+
+
+def _matching(pattern: str) -> Callable[[Any], str]:
+    def parse(given: Any) -> str:
+        if not isinstance(given, str) or re.fullmatch(pattern, given) is None:
+            raise ValueError
+        return given
+
+    return parse
+
+
+SETTINGS = (
+    Setting("store.duckdb_threads", "", 2, _whole(1, 1024), "a whole number from 1 to 1024",
+            "threads of each DuckDB that reads a store"),
+    Setting("store.duckdb_memory", "", "1GB", _matching(r"\d+(\.\d+)?\s*[KMGT]i?B"), "a size like 512MB or 4GB",
+            "memory of each DuckDB that reads a store; beyond it DuckDB spills to disk"),
+    Setting("demo.out", "--out", "flashover-demo", _matching(r".+"), "a folder", "folder that the demo fills"),
+    Setting("demo.seed", "--seed", 1, _whole(0, 2**31 - 1), "a whole number from 0 to 2147483647",
+            "seed of the demo's run"),
+    Setting("demo.runner", "--runner", "torch", _matching(r"torch|recorded"), "torch or recorded",
+            "torch computes every token, recorded samples expert loads and needs no torch"),
+)  # fmt: skip
+
+
+class Settings:
+    """Resolves settings against an environment and files. Raises BadInput, naming source, value and fix."""
+
+    def __init__(self, environ: Mapping[str, str], files: Sequence[Path]) -> None:
+        self._environ = environ
+        self._files = [(path, _read(path)) for path in files if path.is_file()]
+
+    def resolve(self, name: str, flag: Any = None) -> Resolved:
+        """Setting ``name`` (KeyError when the table has none); ``flag`` is the flag's value, None when not given."""
+        setting = _BY_NAME[name]
+        if flag is not None:
+            return Resolved(setting, _parsed(setting, flag, setting.flag or "flag"), "flag")
+        text = self._environ.get(setting.variable)
+        if text is not None:
+            source = f"${setting.variable}"
+            return Resolved(setting, _parsed(setting, text, source), source)
+        for path, values in self._files:
+            if name in values:
+                return Resolved(setting, _parsed(setting, values[name], f"{path}, {name}"), str(path))
+        return Resolved(setting, setting.default, "default")
+
+    def resolve_all(self) -> list[Resolved]:
+        """Every setting as it holds without flags, in the table's order."""
+        return [self.resolve(setting.name) for setting in SETTINGS]
+
+    def value(self, name: str, flag: Any = None) -> Any:
+        """The value alone of ``resolve``."""
+        return self.resolve(name, flag).value
+
+
+def current() -> Settings:
+    """The settings of this process: its environment and files, as they are now."""
+    return Settings(os.environ, (Path("flashover.toml"), Path.home() / ".config/flashover/config.toml"))
+
+
+def value(name: str, flag: Any = None) -> Any:
+    """Setting ``name`` as it holds in this process; ``flag`` is the flag's value, None when the user gave none."""
+    return current().value(name, flag)
+
+
+def markdown() -> str:
+    """The table of settings as the README shows it."""
+    lines = ["| setting (file key) | flag | variable | default | meaning |", "|---|---|---|---|---|"]
+    for s in SETTINGS:
+        flag = f"`{s.flag}`" if s.flag else ""
+        lines.append(f"| `{s.name}` | {flag} | `{s.variable}` | `{s.default}` | {s.meaning} |")
+    return "\n".join(lines)
+
+
+_BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+
+def _parsed(setting: Setting, given: Any, source: str) -> Any:
+    try:
+        return setting.parse(given)
+    except (ValueError, TypeError):
+        raise BadInput(f"{source}: {given!r} is no value for {setting.name}; it takes {setting.accepts}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The file's values by dotted setting name; a key that is no setting is refused with the nearest that is."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: not TOML: {error}") from None
+    values: dict[str, Any] = {}
+    for table, entries in tables.items():
+        keys = entries.items() if isinstance(entries, dict) else [("", entries)]
+        values |= {f"{table}.{key}" if key else table: given for key, given in keys}
+    for name in values:
+        if name not in _BY_NAME:
+            near = difflib.get_close_matches(name, _BY_NAME, n=1, cutoff=0.0)
+            raise BadInput(f"{path}: {name} is no setting; the nearest is {near[0]}")
+    return values

@@ -1,0 +1,105 @@
+"""From journal to tables: decodes synced frames in rounds and publishes a snapshot after each.
+
+Exactly once. A round decodes every frame after the published snapshot; each table's commit says which frame it reaches.
+After a crash between commits the same frames are decoded again, from the state that the snapshot kept, and each table
+takes only the rows of frames that it does not have. Journal files go after the snapshot is published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from collectors.decode_metrics import KnownSeries
+from collectors.delta_tables import DeltaTables
+from collectors.dialects import Dialects
+from collectors.edges import SpanMemory
+from collectors.journal import Journal
+from collectors.recovery import known_series, recent_spans
+from collectors.requests_table import late_hours, materialise
+from collectors.resources import Emitters
+from collectors.round import Round
+from collectors.series_state import SeriesState
+from collectors.sink import Signal
+from collectors.snapshot import Snapshot
+
+MOST_FILES = 64
+
+
+class Worker:
+    """The only writer of the tables under its journal's uuid."""
+
+    def __init__(self, store: Path, journal: Journal, snapshot: Snapshot, tables: DeltaTables) -> None:
+        self.snapshot = snapshot
+        self._store = store
+        self._journal = journal
+        self._tables = tables
+        self._emitters = Emitters()
+        self._memory = SpanMemory()
+        recent_spans(store, snapshot, self._memory)
+        self._known = KnownSeries(known_series(store, tables.versions().get("series")), Dialects())
+        self._state = SeriesState(snapshot.series_state)
+        self._in: dict[str, int] = {}
+
+    def drain(self) -> int:
+        """Take in every synced frame not yet in the tables; returns how many rounds it took."""
+        rounds = 0
+        while self._journal.synced_seq > self.snapshot.seq and self._round():
+            rounds += 1
+        return rounds
+
+    def materialise(self) -> None:
+        """Write ``requests`` for the hours that are over, and publish."""
+        if materialise(self._store, self._tables, self.snapshot):
+            self._publish()
+
+    def compact(self) -> None:
+        """Join small files of tables that have many, and publish."""
+        for name in self._tables.versions():
+            self._tables.compact(name, MOST_FILES)
+        if self._tables.versions() != self.snapshot.tables:
+            self._publish()
+
+    def _round(self) -> bool:
+        edges_in = self._tables.last_frame("edges")
+        work = Round(self._emitters, self._memory, self._known, self._state, self.snapshot.ignored_columns, edges_in)
+        work.take(self._bodies())
+        reached = work.last_frame or self._journal.synced_seq
+        tables = work.tables()
+        for name, rows in tables.items():
+            has = self._tables.last_frame(name)
+            if has > self.snapshot.seq:
+                rows = rows.filter(pc.greater(rows.column("frame"), has))
+            if rows.num_rows:
+                self._tables.append(name, rows, max(reached, has))
+        if "series" in tables:
+            self._known.stored.update(tables["series"].column("series_id").to_pylist())
+        self.snapshot.seq = reached
+        if "spans" in tables:
+            self._note_spans(tables["spans"])
+        self._publish()
+        self._journal.drop_through(self.snapshot.seq)
+        return True
+
+    def _bodies(self) -> Iterator[tuple[int, Signal, bytes]]:
+        for place, body in self._journal.read(self.snapshot.seq):
+            if body is None:
+                self.snapshot.damage.append(f"journal frame {place.seq} in {place.path.name} went bad after it was "
+                                            "synced and was dropped")
+            else:
+                yield place.seq, place.signal, body
+
+    def _note_spans(self, spans: pa.Table) -> None:
+        self.snapshot.watermark_ns = max(self.snapshot.watermark_ns, pc.max(spans.column("start_ns")).as_py(),
+                                         pc.max(spans.column("end_ns")).as_py())
+        if self.snapshot.clean_hours:
+            late = late_hours(self._store, self._tables, self.snapshot, spans)
+            self.snapshot.clean_hours = [hour for hour in self.snapshot.clean_hours if hour not in late]
+
+    def _publish(self) -> None:
+        self.snapshot.tables = self._tables.versions()
+        self.snapshot.series_state = self._state.save()
+        self.snapshot.publish(self._store)
