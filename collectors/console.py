@@ -12,7 +12,7 @@ import errno
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from collectors.errors import FlashoverError
@@ -64,7 +64,7 @@ def progress(label: str, total: float) -> Iterator[Callable[[float], None]]:
         yield lambda done: bars.update(task, completed=done)
 
 
-def columns(rows: list[tuple[str, ...]], indent: str = "", gap: str = "  ") -> str:
+def columns(rows: Sequence[tuple[str, ...]], indent: str = "", gap: str = "  ") -> str:
     """``rows`` of equally many cells as text, every column as wide as its widest cell, the last one ragged."""
     if not rows:
         return ""

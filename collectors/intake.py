@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from collectors.delta_tables import FOLDER as TABLES_FOLDER
 from collectors.delta_tables import DeltaTables
@@ -33,6 +34,7 @@ class Intake:
         self._worker = worker
         self._on_synced = on_synced
         self._failed = False
+        self._closed = False
 
     @classmethod
     def open(cls, path: str | Path, on_synced: Callable[[int], None] | None = None, *,
@@ -73,12 +75,33 @@ class Intake:
 
         After an error the intake takes no more work but ``close``; opening it anew continues where the tables are.
         """
+        self._work(self._worker.drain, self._worker.materialise)
+
+    def close(self) -> None:
+        """Sync, drain, write ``requests`` of all hours, join small files, and give the folder back.
+
+        After a failed drain it only gives the folder back. Calling it twice is harmless.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if not self._failed:
+                self.sync()
+                self._work(self._worker.drain, self._worker.finish)
+        finally:
+            self._journal.close()
+            if not self._failed:
+                self._journal.drop_through(self._worker.snapshot.seq)
+            self._lock.release()
+
+    def _work(self, *steps: Callable[[], object]) -> None:
         if self._failed:
             raise FlashoverError(f"{self.path}: decoding failed before; close this intake and open it anew")
         self._failed = True
         try:
-            self._worker.drain()
-            self._worker.materialise()
+            for step in steps:
+                step()
         except OSError as error:
             if error.errno in FULL:
                 raise StorageFull(f"{self.path}: the disk takes no more bytes; frames up to {self.synced_seq} are safe; "
@@ -86,20 +109,7 @@ class Intake:
             raise
         self._failed = False
 
-    def close(self) -> None:
-        """Sync, drain, join small files, and give the folder back. After a failed drain: only give it back."""
-        try:
-            if not self._failed:
-                self.sync()
-                self.drain()
-                self._worker.compact()
-        finally:
-            self._journal.close()
-            if not self._failed:
-                self._journal.drop_through(self._worker.snapshot.seq)
-            self._lock.release()
-
-    def __enter__(self) -> Intake:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -13,12 +13,13 @@ from collectors.schema import TABLES
 
 
 def live_files(store: Path, name: str, version: int | None,
-               hours: Sequence[tuple[str, str, str]] | None = None) -> list[str]:
+               hours: Sequence[tuple[str, str, str | list[str]]] | None = None) -> list[str]:
     """The live files of a table at a version (None: there is no table), all or those of the hours that fit the filter,
     for example ``[("hour", ">=", "2026-03-29T13")]``."""
     if version is None:
         return []
-    return sorted(DeltaTable(table_path(store, name), version=version).file_uris(list(hours) if hours else None))
+    return sorted(DeltaTable(table_path(store, name), version=version).file_uris(
+        file_pruning_predicate=list(hours) if hours else None))
 
 
 def create_view(connection: duckdb.DuckDBPyConnection, view: str, name: str, files: Iterable[str]) -> None:
@@ -42,6 +43,8 @@ def literal(text: str) -> str:
 
 def open_duckdb() -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB as every reader here uses it: UTC, two threads, nothing installed, loaded or spilt to disk."""
-    return duckdb.connect(":memory:", config={
-        "threads": "2", "TimeZone": "UTC", "python_enable_replacements": "false", "temp_directory": "",
+    connection = duckdb.connect(":memory:", config={
+        "threads": "2", "python_enable_replacements": "false", "temp_directory": "",
         "autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection

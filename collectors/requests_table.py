@@ -54,16 +54,18 @@ def late_hours(store: Path, tables: DeltaTables, snapshot: Snapshot, spans: pa.T
     return (touched | {hour_name(row[0]) for row in rows}) & set(snapshot.clean_hours)
 
 
-def materialise(store: Path, tables: DeltaTables, snapshot: Snapshot) -> list[str]:
-    """Write the attempts of every hour that is over and not clean; returns those hours. The caller publishes."""
+def materialise(store: Path, tables: DeltaTables, snapshot: Snapshot, *, all_hours: bool = False) -> list[str]:
+    """Write the attempts of every hour that is over (or of ``all_hours``) and not clean; returns those hours.
+
+    The caller publishes."""
     version = tables.versions().get("spans")
     if version is None:
         return []
-    over = [hour for hour in _hours(store, "spans", version) - set(snapshot.clean_hours)
-            if (hour_number(hour) + 1) * HOUR_NS + WATERMARK_NS <= snapshot.watermark_ns]
+    over = [hour for hour in hours_of(store, "spans", version) - set(snapshot.clean_hours)
+            if all_hours or (hour_number(hour) + 1) * HOUR_NS + WATERMARK_NS <= snapshot.watermark_ns]
     for hour in sorted(over):
         rows = attempts_of_hour(store, version, hour)
-        if rows.num_rows or hour in _hours(store, "requests", tables.versions().get("requests")):
+        if rows.num_rows or hour in hours_of(store, "requests", tables.versions().get("requests")):
             tables.replace_hour("requests", hour, rows)
     snapshot.clean_hours = sorted([*snapshot.clean_hours, *over])
     return over
@@ -76,13 +78,14 @@ def attempts_of_hour(store: Path, spans_version: int, hour: str) -> pa.Table:
         (HOUR, ">=", hour_name(number - REACH_HOURS)), (HOUR, "<=", hour_name(number + REACH_HOURS))])
     with open_duckdb() as connection:
         create_view(connection, "spans", "spans", files)
-        rows = connection.execute(
+        rows = connection.sql(
             f"SELECT * FROM ({requests_sql()}) WHERE arrival_ns // {HOUR_NS} = {number} "
             "ORDER BY arrival_ns, trace_hi, trace_lo, span_id").to_arrow_table()
     return rows.cast(REQUESTS.arrow)
 
 
-def _hours(store: Path, name: str, version: int | None) -> set[str]:
+def hours_of(store: Path, name: str, version: int | None) -> set[str]:
+    """The hours that a partitioned table has rows of, at a version (None: there is no table)."""
     if version is None:
         return set()
     return {str(part[HOUR]) for part in DeltaTable(table_path(store, name), version=version).partitions()}

@@ -56,12 +56,12 @@ class Worker:
         if materialise(self._store, self._tables, self.snapshot):
             self._publish()
 
-    def compact(self) -> None:
-        """Join small files of tables that have many, and publish."""
+    def finish(self) -> None:
+        """Write ``requests`` for all hours, join small files of tables that have many, and publish."""
+        materialise(self._store, self._tables, self.snapshot, all_hours=True)
         for name in self._tables.versions():
             self._tables.compact(name, MOST_FILES)
-        if self._tables.versions() != self.snapshot.tables:
-            self._publish()
+        self._publish()
 
     def _round(self) -> bool:
         edges_in = self._tables.last_frame("edges")
@@ -87,8 +87,9 @@ class Worker:
     def _bodies(self) -> Iterator[tuple[int, Signal, bytes]]:
         for place, body in self._journal.read(self.snapshot.seq):
             if body is None:
-                self.snapshot.damage.append(f"journal frame {place.seq} in {place.path.name} went bad after it was "
-                                            "synced and was dropped")
+                said = f"journal frame {place.seq} in {place.path.name} went bad after it was synced and was dropped"
+                if said not in self.snapshot.damage:
+                    self.snapshot.damage.append(said)
             else:
                 yield place.seq, place.signal, body
 

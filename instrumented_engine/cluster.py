@@ -74,6 +74,8 @@ class Cluster:
             return [int(token) for token in token_ids(key, block_tokens, vocabulary)]
 
         def prompt(arrival: Arrival) -> list[int]:
+            if not runner.reads_tokens:
+                return [0] * arrival.engine_prompt
             ids = [token for key in arrival.blocks for token in block(key)]
             rest = arrival.engine_prompt - len(ids)
             return ids + [int(token) for token in token_ids(arrival.at_ns, rest, vocabulary)] if rest else ids

@@ -143,6 +143,7 @@ class Engine:
             sequence = part.sequence
             before, sequence.computed = sequence.computed, sequence.computed + part.count
             if not part.decode:
+                sequence.filled = sequence.computed == sequence.target
                 sequence.computed_prompt += part.count
                 sequence.recomputed += part.count if sequence.preemptions else 0
                 keys = sequence.arrival.blocks

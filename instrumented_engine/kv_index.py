@@ -116,9 +116,8 @@ class KvIndex:
 
     @staticmethod
     def _forget(known: dict[int, int], replica: int) -> None:
-        bit = 1 << replica
-        for key in [key for key, mask in known.items() if mask & bit]:
-            known[key] &= ~bit
+        for key in [key for key, mask in known.items() if mask >> replica & 1]:
+            _remove(known, key, replica)
 
     # -- the writer ----------------------------------------------------------------------------------------------
 
@@ -138,7 +137,7 @@ class KvIndex:
     @property
     def size(self) -> int:
         """Block keys in the map that routing uses."""
-        return sum(1 for mask in self.routing_map.values() if mask)
+        return len(self.routing_map)
 
     async def run(self) -> None:
         """Apply writes for ever, never faster than ``writer_ops_per_s``."""
@@ -185,4 +184,13 @@ class KvIndex:
             if kind == "stored":
                 known[key] = known.get(key, 0) | 1 << replica
             else:
-                known[key] = known.get(key, 0) & ~(1 << replica)
+                _remove(known, key, replica)
+
+
+def _remove(known: dict[int, int], key: int, replica: int) -> None:
+    """``replica`` no longer holds ``key``; a key that nobody holds leaves the map."""
+    mask = known.get(key, 0) & ~(1 << replica)
+    if mask:
+        known[key] = mask
+    else:
+        known.pop(key, None)

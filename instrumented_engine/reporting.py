@@ -7,8 +7,10 @@ collector was attached at the scenario's ``start``. There is no GPU, so no GPU o
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from collectors.schema import PHASES
 from collectors.sink import Sink
 from instrumented_engine.cluster import Cluster
 from instrumented_engine.engine import Engine, StepRecord
@@ -36,9 +38,11 @@ class Running:
 
 
 class Reporter:
-    """Implements ``cluster.Observer`` over a sink. Call ``finish`` after the run."""
+    """Implements ``cluster.Observer`` over a sink. Call ``finish`` after the run. ``on_progress`` gets virtual seconds."""
 
-    def __init__(self, scenario: Scenario, sink: Sink) -> None:
+    def __init__(
+        self, scenario: Scenario, sink: Sink, on_progress: Callable[[float], None] = lambda seconds: None
+    ) -> None:
         names = scenario.names
         self._scenario = scenario
         self._offset_ns = scenario.start_ns - round(scenario.warm_up_s * 1e9)
@@ -61,7 +65,7 @@ class Reporter:
         }
         self._replicas = [self._resource(name, facts, steps_under=pool) for name in self.replica_names]
         self._metrics = [ReplicaMetrics(resource.metrics, scenario) for resource in self._replicas]
-        self._sink = sink
+        self._on_progress = on_progress
 
     def _resource(
         self, entity: str, attributes: dict[str, str | float], steps_under: Resource | None = None
@@ -102,7 +106,7 @@ class Reporter:
             predicted_blocks=decision.predicted_blocks if reached and decision is not None else None,
             hit_blocks=sequence.hit_blocks if sequence is not None else None,
             prompt_blocks=len(attempt.arrival.blocks),
-            **{phase: record.phases.get(phase, 0) for phase in _GATEWAY_PHASES},
+            **{phase: record.phases.get(phase, 0) for phase in PHASES},
         )
         self._gateway.metrics.counter("flashover:gateway_finished", outcome=record.outcome).add()
 
@@ -176,6 +180,7 @@ class Reporter:
             running.follow(total)
         self._set_gauges(cluster)
         self._telemetry.scrape(now_ns)
+        self._on_progress(cluster.loop.now_ns / 1e9)
         self._ticks += 1
         if self._ticks % FLUSH_TICKS == 0:
             self._telemetry.flush(now_ns)
@@ -226,12 +231,6 @@ class Reporter:
         index.gauge("flashover:kv_index_blocks", "blocks").set(cluster.index.size)
         for engine, metrics in zip(cluster.engines, self._metrics, strict=True):
             metrics.scrape(engine)
-
-
-_GATEWAY_PHASES = (
-    "gateway_ns", "route_ns", "kv_sync_ns", "queue_ns", "kv_transfer_ns", "prefill_ns", "decode_ns", "preempted_ns",
-    "stream_ns",
-)
 
 
 def _totals(cluster: Cluster) -> list[float]:

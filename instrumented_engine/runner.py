@@ -55,9 +55,13 @@ class Ticket(Protocol):
 
 
 class Runner(Protocol):
-    """Computes steps. ``replicas`` pools of ``blocks`` KV blocks of ``block_tokens`` tokens each."""
+    """Computes steps. ``replicas`` pools of ``blocks`` KV blocks of ``block_tokens`` tokens each.
+
+    ``reads_tokens``: whether the ids in a chunk matter to it; where not, the engine spares itself making them up.
+    """
 
     shape: ModelShape
+    reads_tokens: bool
 
     def begin(self, replica: int, chunks: Sequence[Chunk]) -> Ticket:
         """Hand in a step of replica number ``replica`` (0-based)."""

@@ -14,7 +14,7 @@ from instrumented_engine.kv_blocks import BlockPool
 from instrumented_engine.sequence import Sequence, State
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Part:
     """One sequence's part of a step: ``count`` tokens from position ``start``; ``sample``: a new token comes out."""
 
@@ -27,21 +27,31 @@ class Part:
 
 @dataclass(slots=True)
 class Plan:
-    """One step: its parts, and what had to give way for it."""
+    """One step: its parts, and what had to give way for it. ``decoding`` sequences advance by one output token;
+    ``prefill_tokens`` are scaled prompt tokens (recomputed output tokens included)."""
 
     parts: list[Part] = field(default_factory=list)
     preempted: list[Sequence] = field(default_factory=list)
     recomputed_tokens: int = 0
+    decoding: int = 0
+    prefill_tokens: int = 0
 
-    @property
-    def decoding(self) -> int:
-        """Sequences that advance by one output token."""
-        return sum(1 for part in self.parts if part.decode)
+    def add(self, part: Part) -> None:
+        """One more part."""
+        self.parts.append(part)
+        self._count(part, 1)
 
-    @property
-    def prefill_tokens(self) -> int:
-        """Scaled prompt tokens (recomputed output tokens included)."""
-        return sum(part.count for part in self.parts if not part.decode)
+    def remove(self, sequence: Sequence) -> None:
+        """``sequence`` was preempted: its part is off."""
+        for part in [part for part in self.parts if part.sequence is sequence]:
+            self.parts.remove(part)
+            self._count(part, -1)
+
+    def _count(self, part: Part, sign: int) -> None:
+        if part.decode:
+            self.decoding += sign
+        else:
+            self.prefill_tokens += sign * part.count
 
 
 class Scheduler:
@@ -80,14 +90,14 @@ class Scheduler:
         return plan
 
     def _schedule_decodes(self, plan: Plan, now_ns: int) -> None:
-        for sequence in [s for s in self.running if not s.prefilling]:
+        for sequence in [s for s in self.running if s.filled]:
             if sequence.state is State.PREEMPTED:
                 continue
             if self._ensure_blocks(sequence, sequence.computed + 1, plan, now_ns):
-                plan.parts.append(Part(sequence, sequence.computed, 1, sample=True, decode=True))
+                plan.add(Part(sequence, sequence.computed, 1, sample=True, decode=True))
 
     def _schedule_running_prefills(self, plan: Plan, budget: int, now_ns: int) -> int:
-        for sequence in [s for s in self.running if s.prefilling]:
+        for sequence in [s for s in self.running if not s.filled]:
             if budget <= 0:
                 break
             if sequence.state is not State.PREEMPTED:
@@ -130,7 +140,7 @@ class Scheduler:
         if not self._ensure_blocks(sequence, sequence.computed + count, plan, now_ns):
             return 0
         last = sequence.computed + count == sequence.target
-        plan.parts.append(Part(sequence, sequence.computed, count, sample=last and not sequence.generated, decode=False))
+        plan.add(Part(sequence, sequence.computed, count, sample=last and not sequence.generated, decode=False))
         if sequence.preemptions:
             plan.recomputed_tokens += count
         return count
@@ -140,7 +150,7 @@ class Scheduler:
 
     def _ensure_blocks(self, sequence: Sequence, tokens: int, plan: Plan, now_ns: int) -> bool:
         """Give ``sequence`` blocks for ``tokens`` tokens, preempting the youngest if need be; False when it lost its own."""
-        missing = self._blocks_for(tokens) - len(sequence.blocks)
+        missing = -(-tokens // self.block_tokens) - len(sequence.blocks)
         while missing > 0:
             blocks = self.pool.allocate(missing)
             if blocks is not None:
@@ -155,10 +165,11 @@ class Scheduler:
     def _preempt(self, victim: Sequence, plan: Plan, now_ns: int) -> None:
         """Take everything from ``victim`` and put it back to the head of the queue."""
         self.running.remove(victim)
-        plan.parts = [part for part in plan.parts if part.sequence is not victim]
+        plan.remove(victim)
         plan.preempted.append(victim)
         self.release(victim, now_ns)
         victim.computed = 0
+        victim.filled = False
         victim.preemptions += 1
         self.preemptions += 1
         victim.enter(State.PREEMPTED, now_ns, "preempted")

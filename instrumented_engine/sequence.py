@@ -35,7 +35,8 @@ class Attempt:
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """``computed`` counts the tokens whose KV is in ``blocks``; ``generated`` holds the sampled ids.
+    """``computed`` counts the tokens whose KV is in ``blocks``; ``generated`` holds the sampled ids; ``filled`` tells that
+    the prompt (after a preemption: prompt and output so far) is computed, so that the sequence decodes.
 
     ``on_first_token`` and ``on_done`` tell the gateway; ``abandoned`` is set when the client has left.
     """
@@ -49,6 +50,7 @@ class Sequence:
     on_done: Callable[[], None]
     blocks: list[int] = field(default_factory=list)
     computed: int = 0
+    filled: bool = False
     generated: list[int] = field(default_factory=list)
     state: State = State.QUEUED
     since_ns: int = 0
@@ -64,11 +66,6 @@ class Sequence:
     held_since_ns: int = 0
     kv_block_ns: int = 0
     events: list[tuple[str, int]] = field(default_factory=list)
-
-    @property
-    def prefilling(self) -> bool:
-        """Whether prompt (or, after a preemption, prompt and generated) tokens are still to be computed."""
-        return self.computed < self.target
 
     @property
     def target(self) -> int:

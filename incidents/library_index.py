@@ -1,0 +1,40 @@
+"""The incident library: what lies in ``incidents/library``, and where a scenario is found."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+from collectors.errors import BadInput
+from instrumented_engine.scenario import Scenario, load_scenario
+
+LIBRARY = Path(__file__).parent / "library"
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """One entry: its slug, its folder, and its scenario as shipped."""
+
+    slug: str
+    folder: Path
+    scenario: Scenario
+
+
+def incidents() -> list[Incident]:
+    """Every incident of the library, by slug."""
+    folders = sorted(path.parent for path in LIBRARY.glob("*/scenario.toml"))
+    return [Incident(folder.name, folder, load_scenario(folder / "scenario.toml")) for folder in folders]
+
+
+def scenario_path(name: str) -> Path:
+    """The scenario file that ``name`` means: a slug of the library, or a path. BadInput with the nearest slug."""
+    if name.endswith(".toml") or "/" in name:
+        return Path(name)
+    path = LIBRARY / name / "scenario.toml"
+    if path.exists():
+        return path
+    slugs = [folder.parent.name for folder in LIBRARY.glob("*/scenario.toml")]
+    near = difflib.get_close_matches(name, slugs, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(slugs))}"
+    raise BadInput(f"no incident {name!r} in the library; {hint}")

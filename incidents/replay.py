@@ -1,0 +1,108 @@
+"""Run a scenario on the engine and fill a store: the engine hands over the very bytes that HTTP would carry."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from collectors.errors import BadInput
+from collectors.intake import Intake
+from collectors.sink import Signal
+from instrumented_engine.actions import check_actions
+from instrumented_engine.cluster import Cluster
+from instrumented_engine.reporting import Reporter
+from instrumented_engine.runner import Runner
+from instrumented_engine.scenario import Scenario
+from instrumented_engine.telemetry import DigestSink
+from instrumented_engine.tokens import token_ids
+from instrumented_engine.workload import prepare
+
+RunnerName = Literal["torch", "recorded"]
+DRAIN_SYNCS = 10
+"""The intake decodes after so many flushes: few, large commits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a replay left: the store's folder, the SHA-256 over all OTLP bodies, requests replayed and clipped."""
+
+    store: Path
+    sha256: str
+    requests: int
+    clipped: int
+
+
+class DrainingSink:
+    """Puts bodies into an intake and lets it decode every ``DRAIN_SYNCS`` flushes."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._syncs = 0
+
+    def put(self, signal: Signal, body: bytes) -> None:
+        self._intake.put(signal, body)
+
+    def sync(self) -> None:
+        self._intake.sync()
+        self._syncs += 1
+        if self._syncs % DRAIN_SYNCS == 0:
+            self._intake.drain()
+
+
+def make_runner(name: RunnerName, scenario: Scenario) -> Runner:
+    """The runner called ``name`` for ``scenario``. ``torch`` needs the ``engine`` extra (BadInput says so)."""
+    sizes = {
+        "replicas": scenario.cluster.replicas,
+        "blocks": scenario.replica.kv_blocks,
+        "block_tokens": scenario.replica.block_tokens,
+        "seed": scenario.seed,
+    }
+    if name == "recorded":
+        from instrumented_engine.recorded_runner import RecordedRunner
+
+        return RecordedRunner(scenario.model, **sizes)
+    try:
+        from instrumented_engine.torch_runner import TorchRunner
+    except ModuleNotFoundError as error:
+        raise BadInput(f"--runner torch: {error.name} is not installed; install the 'engine' extra, or use "
+                       "--runner recorded") from error
+    return TorchRunner(scenario.model, **sizes)
+
+
+def replay(
+    scenario: Scenario,
+    out: Path,
+    runner: RunnerName = "recorded",
+    *,
+    on_progress: Callable[[float], None] = lambda seconds: None,
+    on_synced: Callable[[int], None] | None = None,
+) -> Replayed:
+    """Play ``scenario`` from end to end into a new store at ``out``.
+
+    ``on_progress`` is told the virtual seconds played, ``on_synced`` the last durable frame after each flush. Raises
+    BadInput for a scenario that cannot be, StorageFull, StoreBusy.
+    """
+    check_actions(scenario)
+    if out.exists() and any(out.iterdir()):
+        raise BadInput(f"{out}: is not empty; give a new folder for the store")
+    engine = make_runner(runner, scenario)
+    arrivals = prepare(
+        scenario.workload,
+        block_tokens=scenario.replica.block_tokens,
+        context=engine.shape.context,
+        duration_s=scenario.warm_up_s + scenario.duration_s,
+        seed=scenario.seed,
+    )
+    gc.collect()
+    gc.freeze()
+    with Intake.open(out, on_synced) as intake:
+        digest = DigestSink(DrainingSink(intake))
+        reporter = Reporter(scenario, digest, on_progress)
+        cluster = Cluster(scenario, arrivals, engine, reporter, token_ids)
+        cluster.run()
+        reporter.finish(cluster)
+    gc.unfreeze()
+    return Replayed(out, digest.sha256, len(arrivals.requests), arrivals.clipped)

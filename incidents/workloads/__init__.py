@@ -1,0 +1,1 @@
+"""Recorded arrivals that ship with Flashover: excerpts of public traces, with their licences."""
