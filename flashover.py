@@ -14,6 +14,7 @@ VERBS = {
     "investigate": ("analysis.commands.investigate", "say what set an outage off, what fed it, what kept it burning"),
     "seal": ("collectors.commands.seal", "write one portable .duckdb with a window's rows"),
     "sql": ("collectors.commands.sql", "read-only SQL over any store"),
+    "store": ("collectors.commands.store", "check what a store holds, recover what a crash left in its journal"),
     "schema": ("collectors.commands.schema", "print the telemetry contract"),
     "doctor": ("collectors.commands.doctor", "what works here, what is missing, and the fix"),
 }

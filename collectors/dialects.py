@@ -71,11 +71,11 @@ def _signals(path: Path, signal: str, entry: object) -> list[Signal]:
         if key not in _KEYS:
             near = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0)[0]
             raise BadInput(f"{path}: [{signal!r}] has the unknown key {key!r}; nearest valid: {near!r}")
-    metrics = entry.get("metric")
+    metrics: object = entry.get("metric")
     names = metrics if isinstance(metrics, list) else [metrics]
     if not names or not all(isinstance(name, str) and name for name in names):
         raise BadInput(f"{path}: [{signal!r}] metric = {metrics!r}; valid: a name, or a list of names")
     if entry.get("type") not in TYPES:
         raise BadInput(f"{path}: [{signal!r}] type = {entry.get('type')!r}; valid: {', '.join(TYPES)}")
     unit, note = entry.get("unit", ""), entry.get("note", "")
-    return [Signal(signal, name, entry["type"], str(unit), str(note), path.stem) for name in names]
+    return [Signal(signal, name, entry["type"], str(unit), str(note), path.stem) for name in map(str, names)]

@@ -50,7 +50,7 @@ class SpanMemory:
         """Forget the oldest spans beyond ``MEMORY_SPANS``."""
         for known in (self._entities, self._waiting):
             for key in list(islice(known, max(0, len(known) - MEMORY_SPANS))):
-                del known[key]  # type: ignore[attr-defined]
+                del known[key]
 
 
 class EdgeRows:

@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 from deltalake import DeltaTable
 
+from collectors import settings
 from collectors.delta_tables import table_path
 from collectors.schema import TABLES
 
@@ -42,9 +43,12 @@ def literal(text: str) -> str:
 
 
 def open_duckdb() -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB as every reader here uses it: UTC, two threads, nothing installed, loaded or spilt to disk."""
+    """An in-memory DuckDB as every reader here uses it: UTC, threads and memory as set, nothing installed, loaded or
+    spilt to disk."""
+    now = settings.current()
     connection = duckdb.connect(":memory:", config={
-        "threads": "2", "python_enable_replacements": "false", "temp_directory": "",
+        "threads": str(now.value("store.duckdb_threads")), "memory_limit": now.value("store.duckdb_memory"),
+        "python_enable_replacements": "false", "temp_directory": "",
         "autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
     connection.execute("SET TimeZone = 'UTC'")
     return connection

@@ -63,7 +63,7 @@ def _tree(sql: str) -> Any:
         if statements[0].type != duckdb.StatementType.SELECT:
             raise BadInput(f"{_ONLY}, not {statements[0].type.name.removesuffix('_STATEMENT')}")
         row = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
-    tree = json.loads(row[0]) if row else {"error": True}
+    tree: dict[str, Any] = json.loads(row[0]) if row else {"error": True}
     if tree.get("error") is not False or len(tree["statements"]) != 1:
         raise BadInput(f"{_ONLY}; this one cannot be read back ({tree.get('error_message', 'no reason given')})")
     return tree["statements"][0]

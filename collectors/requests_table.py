@@ -1,9 +1,9 @@
 """The ``requests`` table: the view of ``requests.sql``, and its rows kept for hours that are over.
 
 An attempt belongs to the hour of its arrival. An hour is over when the latest event time seen is ten minutes past its
-end; its attempts are then written to the Delta table, one commit for each hour, and the hour is *clean*. A late span makes every clean
-hour dirty that its trace touches, and such an hour is written anew. Readers take clean hours from the table and
-the view for all others, so they see each attempt once, whatever has been written.
+end, or the intake is closed; its attempts are then written to the Delta table, one commit for each hour, and the hour is
+*clean*. A late span makes every clean hour dirty that its trace touches, and such an hour is written anew. Readers take
+clean hours from the table and the view for all others, so they see each attempt once, whatever has been written.
 A trace is looked for up to ``REACH_HOURS`` before and after an hour: attempts are taken to be shorter than that.
 """
 

@@ -1,7 +1,8 @@
 """Sealing: a window's rows of a store in one portable ``.duckdb`` file, which attaches to a ticket and opens anywhere.
 
 A window [start, end) keeps ``requests`` that overlap it, spans of their traces and those that overlap it, steps that
-overlap it, samples, events and logs in it. Series, edges and rejects stay whole: they are small, and samples and spans refer to them.
+overlap it, samples, events and logs in it. Series, edges and rejects stay whole: they are small, and other rows refer to
+them.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from pathlib import Path
 
 import duckdb
 
+from collectors.columns import Table
 from collectors.durable import FULL, sync_path
 from collectors.errors import BadInput, StorageFull
 from collectors.live_views import literal, open_duckdb
-from collectors.schema import SCHEMA_VERSION, TABLES, Table
+from collectors.schema import SCHEMA_VERSION, TABLES
 from collectors.sealed_file import ABOUT, DATABASE
 from collectors.snapshot import FORMAT
 from collectors.store import Store

@@ -15,7 +15,7 @@ from collectors.snapshot import FORMAT, check_version
 
 DATABASE = "sealed"
 ABOUT = "flashover_store"
-"""The table that marks the file: one row with format, schema_version, start_ns and end_ns of the window, and warnings (JSON)."""
+"""The table that marks the file. Its one row: format, schema_version, start_ns and end_ns of the window, warnings (JSON)."""
 
 _MAGIC_AT, _MAGIC = 8, b"DUCK"
 

@@ -20,7 +20,7 @@ from collectors.errors import BadInput
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting. ``name`` is also its key in the file: ``store.threads`` is ``threads`` in table ``[store]``.
+    """One setting. ``name`` is also its key in the file: ``demo.seed`` is ``seed`` in table ``[demo]``.
 
     ``parse`` turns text, or the file's value, into the value and raises ValueError; ``accepts`` says what it takes.
     """
@@ -34,7 +34,7 @@ class Setting:
 
     @property
     def variable(self) -> str:
-        """The environment variable: ``FLASHOVER_STORE_THREADS`` for ``store.threads``."""
+        """The environment variable: ``FLASHOVER_DEMO_SEED`` for ``demo.seed``."""
         return "FLASHOVER_" + self.name.upper().replace(".", "_")
 
 
@@ -71,8 +71,8 @@ def _matching(pattern: str) -> Callable[[Any], str]:
 SETTINGS = (
     Setting("store.duckdb_threads", "", 2, _whole(1, 1024), "a whole number from 1 to 1024",
             "threads of each DuckDB that reads a store"),
-    Setting("store.duckdb_memory", "", "1GB", _matching(r"\d+(\.\d+)?\s*[KMGT]i?B"), "a size like 512MB or 4GB",
-            "memory of each DuckDB that reads a store; beyond it DuckDB spills to disk"),
+    Setting("store.duckdb_memory", "", "2GB", _matching(r"\d+(\.\d+)?\s*[KMGT]i?B"), "a size like 512MB or 4GB",
+            "memory of each DuckDB that reads a store; a query that needs more fails"),
     Setting("demo.out", "--out", "flashover-demo", _matching(r".+"), "a folder", "folder that the demo fills"),
     Setting("demo.seed", "--seed", 1, _whole(0, 2**31 - 1), "a whole number from 0 to 2147483647",
             "seed of the demo's run"),

@@ -31,20 +31,32 @@ class Experts:
         weights = scores.gather(1, chosen)
         return chosen, weights.div_(weights.sum(-1, keepdim=True))
 
-    def __call__(self, x: Tensor, stream: Tensor, step: NDArray[np.int64], steps: int) -> NDArray[np.int64]:
-        """Add the experts' answer to ``stream`` [N, width] in place; the load [steps, E] of the rows' steps."""
-        rows, experts, top_k = len(x), self.size.experts, self.size.top_k
+    def __call__(self, x: Tensor, stream: Tensor) -> NDArray[np.int64]:
+        """Add the experts' answer to ``stream`` [N, width] in place; the experts [N, top_k] that were chosen."""
+        rows, inter, top_k = len(x), self.size.inter, self.size.top_k
         chosen, weights = self.route(x)
-        flat = chosen.numpy().ravel()
-        load = np.bincount(np.repeat(step * experts, top_k) + flat, minlength=steps * experts).reshape(steps, experts)
-        order = np.argsort(flat.astype(np.uint8), kind="stable")
-        row = torch.from_numpy(np.concatenate([order // top_k, np.arange(rows)]))
-        ends = torch.from_numpy(np.cumsum(np.append(load.sum(0), rows), dtype=np.int32))
-        weight = torch.cat([weights.view(-1).index_select(0, torch.from_numpy(order)), torch.ones(rows)])
-        hidden = F.grouped_mm(x.index_select(0, row), self.up, offs=ends)
-        inner = F.silu(hidden[:, : self.size.inter]).mul_(hidden[:, self.size.inter :]).mul_(weight.unsqueeze(1))
-        stream.index_add_(0, row, F.grouped_mm(inner, self.down, offs=ends))
-        return load
+        choices = chosen.numpy()
+        flat = choices.ravel().astype(np.uint8)
+        routed = rows * top_k
+        row = np.arange(-routed, rows)
+        order = flat.argsort(kind="stable")
+        np.floor_divide(order, top_k, out=row[:routed])
+        weight = np.ones((routed + rows, 1), np.float32)
+        np.take(weights.numpy().ravel(), order, out=weight[:routed, 0])
+        ends = np.append(np.bincount(flat, minlength=self.size.experts), rows).cumsum(dtype=np.int32)
+        place, offsets = torch.from_numpy(row), torch.from_numpy(ends)
+        hidden = F.grouped_mm(x.index_select(0, place), self.up, offs=offsets)
+        inner = F.silu(hidden[:, :inter]).mul_(hidden[:, inter:]).mul_(torch.from_numpy(weight))
+        stream.index_add_(0, place, F.grouped_mm(inner, self.down, offs=offsets))
+        return choices
+
+
+def loads(choices: list[NDArray[np.int64]], step: NDArray[np.int64], steps: int, experts: int) -> NDArray[np.int64]:
+    """Tokens per expert [steps, layers, experts], from each layer's choices [N, top_k] and every row's step [N]."""
+    layers = len(choices)
+    cell = np.stack(choices, axis=1)
+    cell += (step[:, None] * layers + np.arange(layers))[..., None] * experts
+    return np.bincount(cell.ravel(), minlength=steps * layers * experts).reshape(steps, layers, experts)
 
 
 def nudge(bias: Tensor, load: NDArray[np.int64], rate: float) -> None:

@@ -70,27 +70,24 @@ class GatewayServer:
         kind = (attempt.cohort.name, "first" if attempt.number == 1 else "retry")
         self.arrivals[kind] = self.arrivals.get(kind, 0) + 1
         self.in_flight += 1
-        try:
-            await self._loop.sleep_ns(round(self._policy.overhead_ms * 1e6))
-            phases = {"gateway_ns": self._loop.now_ns - start_ns}
-            if self._luck.random() < self.shed_share:
-                return self._report(attempt, start_ns, "rejected", None, None, phases)
-            await self._loop.sleep_ns(self._lookup_ns)
-            phases["route_ns"] = self._lookup_ns
-            taking = [engine.number for engine in self._engines if not engine.full]
-            decision = self._router.choose(attempt.arrival.blocks, taking)
-            if decision is None:
-                return self._report(attempt, start_ns, "rejected", None, None, phases)
-            sequence, outcome = await self._serve(attempt, decision, start_ns)
-            self._router.done(decision.replica)
-            spent = sequence.spent_by(self._loop.now_ns)
-            if outcome == "ok":
-                await self._loop.sleep_ns(round(self._policy.stream_ms * 1e6))
-            phases |= {state.value: spent[state] for state in State if state is not State.DONE}
-            phases["stream_ns"] = self._loop.now_ns - start_ns - sum(phases.values())
-            return self._report(attempt, start_ns, outcome, decision, sequence, phases)
-        finally:
-            self.in_flight -= 1
+        await self._loop.sleep_ns(round(self._policy.overhead_ms * 1e6))
+        phases = {"gateway_ns": self._loop.now_ns - start_ns}
+        if self._luck.random() < self.shed_share:
+            return self._report(attempt, start_ns, "rejected", None, None, phases)
+        await self._loop.sleep_ns(self._lookup_ns)
+        phases["route_ns"] = self._lookup_ns
+        taking = [engine.number for engine in self._engines if not engine.full]
+        decision = self._router.choose(attempt.arrival.blocks, taking)
+        if decision is None:
+            return self._report(attempt, start_ns, "rejected", None, None, phases)
+        sequence, outcome = await self._serve(attempt, decision, start_ns)
+        self._router.done(decision.replica)
+        spent = sequence.spent_by(self._loop.now_ns)
+        if outcome == "ok":
+            await self._loop.sleep_ns(round(self._policy.stream_ms * 1e6))
+        phases |= {state.value: spent[state] for state in State if state is not State.DONE}
+        phases["stream_ns"] = self._loop.now_ns - start_ns - sum(phases.values())
+        return self._report(attempt, start_ns, outcome, decision, sequence, phases)
 
     async def _serve(self, attempt: Attempt, decision: Decision, start_ns: int) -> tuple[Sequence, Outcome]:
         """Put the attempt on its replica; come back when it is done, or when the client gave up on its first token."""
@@ -127,6 +124,7 @@ class GatewayServer:
         sequence: Sequence | None,
         phases: dict[str, int],
     ) -> Outcome:
+        self.in_flight -= 1
         ttft_ns = None
         if outcome == "ok" and sequence is not None and sequence.first_token_ns is not None:
             ttft_ns = sequence.first_token_ns - start_ns

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from instrumented_engine.attention import LatentAttention, Paging
-from instrumented_engine.experts import Experts, nudge
+from instrumented_engine.experts import Experts, loads, nudge
 from instrumented_engine.ragged import Geometry, Ragged, flatten
 from instrumented_engine.runner import Chunk
 from instrumented_engine.weights import Weights, rotations
@@ -43,12 +43,12 @@ class Model:
         """Logits [sampled, vocabulary] and expert loads [steps, layers, experts]."""
         paging = Paging(batch, self.rotations, self.geometry.span_blocks * self.geometry.block_tokens)
         stream = self.embedding.index_select(0, torch.from_numpy(batch.tokens))
-        loads = []
+        choices = []
         for attention, experts in self.layers:
             stream.add_(attention(unit(stream), paging))
-            loads.append(experts(unit(stream), stream, batch.step, batch.steps))
+            choices.append(experts(unit(stream), stream))
         last = stream.index_select(0, torch.from_numpy(batch.sampled))
-        return torch.mm(unit(last), self.head), np.stack(loads, axis=1)
+        return torch.mm(unit(last), self.head), loads(choices, batch.step, batch.steps, self.size.experts)
 
 
 def balance(weights: Weights, seed: int) -> None:

@@ -42,6 +42,14 @@ class Geometry:
         """Blocks per span."""
         return max(1, SPAN // self.block_tokens)
 
+    def check(self, chunk: Chunk, context: int) -> None:
+        """Raise ValueError if ``chunk`` has no tokens, goes beyond ``context``, or has not the blocks for it."""
+        end = chunk.start + len(chunk.tokens)
+        if end == chunk.start or end > context:
+            raise ValueError(f"a chunk of {len(chunk.tokens)} tokens at {chunk.start} does not fit a context of {context}")
+        if end > len(chunk.block_table) * self.block_tokens:
+            raise ValueError(f"a chunk up to position {end} has only {len(chunk.block_table)} KV blocks")
+
 
 @dataclass(frozen=True, slots=True)
 class Tile:

@@ -11,7 +11,7 @@ import torch
 from collectors.errors import BadInput
 from instrumented_engine.model import Model, balance
 from instrumented_engine.ragged import Geometry, flatten
-from instrumented_engine.runner import Chunk, StepOutput
+from instrumented_engine.runner import Chunk, StepOutput, Ticket
 from instrumented_engine.sizes import size_named
 from instrumented_engine.weights import random_weights
 
@@ -33,6 +33,8 @@ class TorchRunner:
     The KV pools take ``layers * replicas * blocks * block_tokens * entry`` numbers of ``kv_dtype``; pages are only
     occupied once written. Sampling is greedy.
     """
+
+    reads_tokens = True
 
     def __init__(
         self, size: str = "S", *, replicas: int, blocks: int, block_tokens: int, seed: int, kv_dtype: str = "float16"
@@ -57,24 +59,18 @@ class TorchRunner:
         if replica in self._waiting:
             raise ValueError(f"replica {replica} began a step before it finished its last")
         for chunk in chunks:
-            self._check(chunk)
+            self.geometry.check(chunk, self.shape.context)
         pending = self._waiting[replica] = Pending(replica, list(chunks))
         return pending
 
-    def _check(self, chunk: Chunk) -> None:
-        end = chunk.start + len(chunk.tokens)
-        if not len(chunk.tokens) or end > self.shape.context:
-            raise ValueError(f"a chunk of {len(chunk.tokens)} tokens at {chunk.start} does not fit a context of {self.shape.context}")
-        if end > len(chunk.block_table) * self.geometry.block_tokens:
-            raise ValueError(f"a chunk up to position {end} has only {len(chunk.block_table)} KV blocks")
-
-    def finish(self, ticket: Pending) -> StepOutput:
+    def finish(self, ticket: Ticket) -> StepOutput:
         """The step's result; computes everything that waits if this step has not been computed."""
-        if ticket.output is None:
-            self._compute()
-        if ticket.output is None:
-            raise ValueError("this ticket is of another runner")
-        return ticket.output
+        if isinstance(ticket, Pending):
+            if ticket.output is None:
+                self._compute()
+            if ticket.output is not None:
+                return ticket.output
+        raise ValueError("this ticket is of another runner")
 
     @torch.inference_mode()
     def _compute(self) -> None:
@@ -88,7 +84,7 @@ class TorchRunner:
             return
         batch = flatten([(pending.replica, pending.chunks) for pending in busy], self.geometry)
         logits, loads = self.model.forward(batch)
-        best = logits.argmax(-1).tolist()
+        best = logits.numpy().argmax(-1).tolist()  # torch's takes ten times as long
         for pending, load, places in zip(busy, loads, batch.places, strict=True):
             tokens = [best[place] if place >= 0 else -1 for place in places]
             pending.output = StepOutput(tokens, load.reshape(-1).astype(np.int32))

@@ -1,0 +1,221 @@
+"""The answer: what an investigation says, as a tree of frozen dataclasses, and its JSON (DESIGN §6, version 1).
+
+Fields may be added, never changed or removed. Times are UTC nanoseconds here and ISO 8601 text in the JSON. No incident:
+``impact.phases``, ``triggers`` and the other lists are empty. Every ``Evidence`` can be checked: its SQL runs on the
+store and gives one row with the columns ``value`` and ``baseline``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal, NewType
+
+VERSION = 1
+
+Instant = NewType("Instant", int)
+"""UTC nanoseconds."""
+
+PhaseState = Literal["outage", "degraded", "recovered", "relapse", "over"]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The time looked at, end exclusive."""
+
+    start: Instant
+    end: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Onset:
+    """A change began between ``low`` and ``high``; onsets that overlap are not ordered."""
+
+    low: Instant
+    high: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One checkable claim. ``value`` is what the SQL gives for the time of the claim, ``baseline`` for healthy times;
+    NULL is None."""
+
+    claim: str
+    sql: str
+    value: float | None
+    baseline: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """``signals``: what the telemetry holds of the catalogue's signals. ``missing``: what it lacks, so that the
+    mechanisms that need it can be neither shown nor ruled out."""
+
+    signals: tuple[str, ...]
+    missing: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """``score``: probabilities are scores. ``calibrated``: on ``n`` simulated incidents of ``families``, with the
+    expected calibration error's interval."""
+
+    kind: Literal["score", "calibrated"] = "score"
+    families: str = ""
+    n: int = 0
+    ece: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One phase of the incident, end exclusive."""
+
+    state: PhaseState
+    start: Instant
+    end: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Goodput:
+    """Requests that users began from ``start`` on, until the next entry, and how many were answered in time."""
+
+    start: Instant
+    requests: int
+    good: int
+
+
+@dataclass(frozen=True, slots=True)
+class Impact:
+    """What users felt. ``start`` and ``end`` are None without an incident; ``bad_request_share`` is over its whole time."""
+
+    slo: str
+    start: Instant | None
+    end: Instant | None
+    bad_request_share: float
+    phases: tuple[Phase, ...] = ()
+    goodput: tuple[Goodput, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Initiator:
+    """A recorded change that came before the trigger where the trigger began."""
+
+    event: str
+    at: Instant
+    evidence: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """A ranked hypothesis: this entity failed in this way first. ``equivalent_to``: mechanisms that the telemetry at hand
+    cannot tell from it."""
+
+    rank: int
+    entity: str
+    mechanism: str
+    equivalent_to: tuple[str, ...]
+    probability: float
+    onset: Onset
+    evidence: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A feedback loop that raised (amplifier) or kept up (sustainer) the damage. ``gain``: 95 % interval of the load that
+    the loop offers over what the fleet can carry; above 1 it feeds itself. ``basis``: what the verdict rests on."""
+
+    entity: str
+    mechanism: str
+    gain: tuple[float, float]
+    basis: Literal["hysteresis", "model"]
+    evidence: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One stretch of bad service; ``triggers`` are ranks."""
+
+    start: Instant
+    end: Instant
+    triggers: tuple[int, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CascadeEdge:
+    """Trouble went from one entity to another. ``lag_s``: between the middles of the two onsets, 0 when they cannot be
+    ordered; ``lag_range_s``: what the onset intervals allow."""
+
+    from_: str
+    to: str
+    lag_s: float
+    lag_range_s: tuple[float, float]
+    evidence: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A hypothesis that was tested and does not hold."""
+
+    hypothesis: str
+    why: str
+    evidence: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseSeconds:
+    """Mean seconds that an attempt spent in a phase during the bad time and, at the same mix of prompt lengths, before."""
+
+    phase: str
+    seconds: float
+    baseline_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Investigation:
+    """The whole answer. ``residual_probability`` is left for causes that are not in ``triggers``."""
+
+    window: Window
+    coverage: Coverage
+    calibration: Calibration
+    abstained: bool
+    impact: Impact
+    initiators: tuple[Initiator, ...] = ()
+    triggers: tuple[Trigger, ...] = ()
+    residual_probability: float = 0.0
+    amplifiers: tuple[Loop, ...] = ()
+    sustainers: tuple[Loop, ...] = ()
+    episodes: tuple[Episode, ...] = ()
+    cascade: tuple[CascadeEdge, ...] = ()
+    rejected: tuple[Rejection, ...] = ()
+    phase_seconds: tuple[PhaseSeconds, ...] = ()
+    version: int = field(default=VERSION)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of DESIGN §6 as dicts, lists, numbers and text, in the order of the fields, version first."""
+        document: dict[str, Any] = _plain(self)
+        return {"version": document.pop("version"), **document}
+
+
+def iso(at_ns: int) -> str:
+    """UTC text with milliseconds (rounded down) for a time in nanoseconds: ``2026-03-29T13:05:00.000Z``."""
+    seconds, rest = divmod(int(at_ns), 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1_000_000:03d}Z"
+
+
+_TIMES = ("start", "end", "low", "high", "at")
+
+
+def _plain(value: Any, name: str = "") -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name.rstrip("_"): _plain(getattr(value, f.name), f.name) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, int) and name in _TIMES:
+        return iso(value)
+    if isinstance(value, float):
+        return round(value, 6) if math.isfinite(value) else None
+    return value

@@ -1,0 +1,8 @@
+"""The bodies that the store's tests share are a module of this folder, also for child processes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))

@@ -1,0 +1,86 @@
+"""Bad scenarios get an error that names file, key, value and the nearest valid one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from collectors.errors import BadInput
+from instrumented_engine.actions import check_actions
+from instrumented_engine.cost_model import CostModel, load_profile
+from instrumented_engine.scenario import Scenario, load_scenario
+
+MINIMAL = 'title = "t"\nduration_s = 60\n'
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "scenario.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(("text", "parts"), [
+    (MINIMAL + "[replica]\nmax_runing = 3\n", ["unknown key 'replica.max_runing'", "value 3", "did you mean 'max_running'"]),
+    (MINIMAL + "[kv_index]\nwriter_ops_per_s = -1\n", ["kv_index.writer_ops_per_s = -1", "greater than 0"]),
+    (MINIMAL + "[[cohorts]]\nname = 'a'\nmax_retry = 1\n", ["cohorts.0.max_retry", "did you mean 'max_retries'"]),
+    (MINIMAL + "start = 'noon'\n", ["start = 'noon'"]),
+    ("title = 't'\n", ["'duration_s' is missing"]),
+    ("title = \n", ["not TOML"]),
+    (MINIMAL + "zzz = 1\n", ["unknown key 'zzz'", "known keys here", "duration_s"]),
+])
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, parts: list[str]) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(BadInput) as error:
+        load_scenario(path)
+    for part in [str(path), *parts]:
+        assert part in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="cannot be read"):
+        load_scenario(tmp_path / "none.toml")
+
+
+def test_overrides_reach_tables_and_lists_and_keep_their_types(tmp_path: Path) -> None:
+    path = written(tmp_path, MINIMAL + "[[cohorts]]\nname = 'a'\n")
+    scenario = load_scenario(path, ["cluster.replicas=6", "cohorts.0.tier=paid", "replica.cancel_on_disconnect=true"])
+    assert scenario.cluster.replicas == 6
+    assert scenario.cohorts[0].tier == "paid"
+    assert scenario.replica.cancel_on_disconnect is True
+
+
+@pytest.mark.parametrize("override", ["cluster.replicas", "=3", "cohorts.7.tier=paid", "title.x=1"])
+def test_bad_overrides_are_named(tmp_path: Path, override: str) -> None:
+    with pytest.raises(BadInput, match="--set"):
+        load_scenario(written(tmp_path, MINIMAL + "[[cohorts]]\nname = 'a'\n"), [override])
+
+
+@pytest.mark.parametrize(("action", "part"), [
+    ({"do": "set", "target": "replica:r9", "key": "speed", "value": 1.0}, "there is no replica 'r9'"),
+    ({"do": "set", "target": "replica:r0", "key": "speeed", "value": 1.0}, "no switch of replica"),
+    ({"do": "set", "target": "moon:x", "key": "speed", "value": 1.0}, "has no switches"),
+    ({"do": "set", "target": "replica:r0", "key": "speed"}, "value is missing"),
+    ({"do": "rebalance", "target": "replica:r0"}, "needs target = 'kv_index:main'"),
+])
+def test_impossible_actions_are_named(action: dict[str, object], part: str) -> None:
+    scenario = Scenario.model_validate({"title": "t", "duration_s": 60, "actions": [{"at_s": 1, **action}]})
+    with pytest.raises(BadInput, match=part):
+        check_actions(scenario)
+
+
+def test_an_unknown_profile_lists_the_known_ones() -> None:
+    with pytest.raises(BadInput, match="h20_16b_a2b"):
+        load_profile("h200")
+
+
+def test_the_cost_model_charges_unscaled_lengths() -> None:
+    profile = load_profile("h20_16b_a2b")
+    plain = CostModel(profile, 1.0, 1.0)
+    scaled = CostModel(profile, 1 / 64, 1 / 4)
+    assert scaled.prefill_ns(10, 1.0) == plain.prefill_ns(640, 1.0)
+    assert scaled.decode_ns(5, 1.0) == 4 * plain.decode_ns(5, 1.0)
+    assert scaled.step_ns(10, 5, 0.25) == pytest.approx(4 * scaled.step_ns(10, 5, 1.0), rel=1e-6)
+    assert plain.decode_ns(0, 1.0) == 0
+    budget = scaled.prefill_budget(5, 100_000_000)
+    assert scaled.step_ns(budget, 5, 1.0) <= 100_000_000 < scaled.step_ns(budget + 1, 5, 1.0)
