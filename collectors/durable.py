@@ -1,7 +1,6 @@
 """Making files stay: fsync of files and folders, and replacing a file in one step.
 
-A rename is durable only when the folder is synced too (POSIX says nothing else); see also
-``reference/storage-measurements`` for what a lost sync costs.
+A rename is durable only when the folder is synced too (POSIX says nothing else).
 """
 
 from __future__ import annotations

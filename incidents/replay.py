@@ -6,7 +6,7 @@ import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from collectors.errors import BadInput
 from collectors.intake import Intake
@@ -54,7 +54,7 @@ class DrainingSink:
 
 def make_runner(name: RunnerName, scenario: Scenario) -> Runner:
     """The runner called ``name`` for ``scenario``. ``torch`` needs the ``engine`` extra (BadInput says so)."""
-    sizes = {
+    sizes: dict[str, Any] = {
         "replicas": scenario.cluster.replicas,
         "blocks": scenario.replica.kv_blocks,
         "block_tokens": scenario.replica.block_tokens,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from collectors.schema import PHASES
 from collectors.sink import Sink
@@ -58,7 +59,7 @@ class Reporter:
         )
         self._index = self._resource(index, {})
         pool = self._resource("pool:main", {})
-        facts = {
+        facts: dict[str, str | float] = {
             "flashover.edge.syncs_kv": index,
             "flashover.prompt_scale": scenario.workload.prompt_scale,
             "flashover.output_scale": scenario.workload.output_scale,
@@ -85,6 +86,7 @@ class Reporter:
         attempt, sequence, decision = record.attempt, record.sequence, record.decision
         previous = attempt.previous_span_id
         reached = sequence is not None and decision is not None
+        columns: dict[str, Any] = {phase: record.phases.get(phase, 0) for phase in PHASES}
         self._telemetry.gateway_request(
             self._gateway,
             trace_id=attempt.trace_id,
@@ -106,7 +108,7 @@ class Reporter:
             predicted_blocks=decision.predicted_blocks if reached and decision is not None else None,
             hit_blocks=sequence.hit_blocks if sequence is not None else None,
             prompt_blocks=len(attempt.arrival.blocks),
-            **{phase: record.phases.get(phase, 0) for phase in PHASES},
+            **columns,
         )
         self._gateway.metrics.counter("flashover:gateway_finished", outcome=record.outcome).add()
 

@@ -12,15 +12,23 @@ from incidents.library_index import scenario_path
 from incidents.replay import replay
 from instrumented_engine.scenario import load_scenario
 
+Name = Annotated[str, typer.Argument(metavar="SLUG|SCENARIO.toml", help="an incident of the library, or a file")]
+Out = Annotated[Path, typer.Option("--out", metavar="STORE", help="a new folder for the store")]
+Seed = Annotated[int | None, typer.Option("--seed", help="other luck: arrivals within their quantum, ids, back-off")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="dotted.key=value, TOML syntax")]
+Runner = Annotated[Literal["torch", "recorded"], typer.Option("--runner", help="compute every token, or sample")]
+Trace = Annotated[Path | None, typer.Option("--workload", metavar="FILE", help="another trace, .zst or plain")]
+Compress = Annotated[float | None, typer.Option("--compress", help="play the trace so many times faster")]
+
 
 def run(
-    name: Annotated[str, typer.Argument(metavar="SLUG|SCENARIO.toml", help="an incident of the library, or a file")],
-    out: Annotated[Path, typer.Option("--out", metavar="STORE", help="a new folder for the store")],
-    seed: Annotated[int | None, typer.Option("--seed", help="other luck: arrivals within their quantum, ids, back-off")] = None,
-    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="dotted.key=value, TOML syntax")] = None,
-    runner: Annotated[Literal["torch", "recorded"], typer.Option("--runner", help="compute every token, or sample recorded loads")] = "recorded",
-    workload: Annotated[Path | None, typer.Option("--workload", metavar="FILE", help="another trace, .zst or plain")] = None,
-    compress: Annotated[float | None, typer.Option("--compress", help="play the trace so many times faster")] = None,
+    name: Name,
+    out: Out,
+    seed: Seed = None,
+    overrides: Overrides = None,
+    runner: Runner = "recorded",
+    workload: Trace = None,
+    compress: Compress = None,
 ) -> None:
     """Run a scenario on the engine under the virtual clock and fill a store with its telemetry."""
     settings = list(overrides or [])

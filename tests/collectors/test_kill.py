@@ -106,11 +106,11 @@ def check(path: Path) -> int:
     return held
 
 
-def test_kills_at_random_points_lose_and_double_nothing(tmp_path: Path) -> None:
-    path, chance, acknowledged = tmp_path / "store", random.Random(20260329), 0
-    _, ended, life_s = run_life(tmp_path / "measured", None)
+def test_kills_at_random_points_lose_and_double_nothing(quick_path: Path) -> None:
+    path, chance, acknowledged = quick_path / "store", random.Random(20260329), 0
+    _, ended, life_s = run_life(quick_path / "measured", None)
     assert ended
-    check(tmp_path / "measured")
+    check(quick_path / "measured")
     killed = 0
     while killed < KILLS:
         synced, ended, _ = run_life(path, chance.uniform(0, 1.1) * life_s)
@@ -126,9 +126,9 @@ def test_kills_at_random_points_lose_and_double_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_kills_between_file_operations_lose_and_double_nothing(tmp_path: Path, seed: int) -> None:
+def test_kills_between_file_operations_lose_and_double_nothing(quick_path: Path, seed: int) -> None:
     """Each life dies just before one write, sync, rename or removal: the points that a clock seldom hits."""
-    path, chance, acknowledged = tmp_path / "store", random.Random(seed), 0
+    path, chance, acknowledged = quick_path / "store", random.Random(seed), 0
     for _ in range(8):
         synced, ended, _ = run_life(path, None, die_at=chance.randint(1, 160))
         acknowledged = max(acknowledged, synced)

@@ -6,13 +6,9 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "instrumented_engine"))
 from small_fleet import Memory, NullRunner
 
 from incidents.library_index import scenario_path

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+import itertools
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from small_fleet import made_trace, play, scenario
+from small_fleet import NullRunner, made_trace, play, scenario
 
 from collectors.errors import BadInput
 from collectors.sink import MemorySink
@@ -19,6 +17,7 @@ from instrumented_engine.reporting import Reporter
 from instrumented_engine.sequence import Sequence as EngineSequence
 from instrumented_engine.sequence import State
 from instrumented_engine.telemetry import DigestSink
+from instrumented_engine.workload import prepare
 
 CALM = {"requests": 120, "seconds": 55}
 CRUSH = {"requests": 700, "seconds": 55}
@@ -108,7 +107,7 @@ def test_attempts_never_exceed_the_retry_budget_and_follow_each_other(tmp_path: 
     for records in by_request.values():
         records.sort(key=lambda record: record.attempt.number)
         assert [record.attempt.number for record in records] == list(range(1, len(records) + 1))
-        for earlier, later in zip(records, records[1:], strict=False):
+        for earlier, later in itertools.pairwise(records):
             assert earlier.outcome != "ok"
             assert later.attempt.previous_span_id == earlier.attempt.span_id
             assert later.start_ns >= earlier.end_ns + 0.375e9
@@ -129,9 +128,6 @@ def test_cancelling_on_disconnect_wastes_less(tmp_path: Path) -> None:
 
 
 def emitted(trace: Path, **changes: Any) -> tuple[str, int]:
-    from instrumented_engine.workload import prepare
-    from small_fleet import NullRunner
-
     scene = scenario(trace, **changes)
     sink = DigestSink(MemorySink())
     reporter = Reporter(scene, sink)

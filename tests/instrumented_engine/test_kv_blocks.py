@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +13,9 @@ PROMPTS = st.lists(st.tuples(st.integers(1, 6), st.integers(0, 3)), min_size=1, 
 
 
 @given(st.integers(8, 24), PROMPTS, st.randoms(use_true_random=False))
-def test_blocks_are_conserved_and_events_replay_to_what_is_held(total: int, prompts: list[tuple[int, int]], rng: object) -> None:
+def test_blocks_are_conserved_and_events_replay_to_what_is_held(
+    total: int, prompts: list[tuple[int, int]], rng: random.Random
+) -> None:
     events: list[BlockEvent] = []
     pool = BlockPool(total, events.append)
     running: list[list[int]] = []
@@ -28,7 +32,7 @@ def test_blocks_are_conserved_and_events_replay_to_what_is_held(total: int, prom
             running.append(blocks + fresh)
         pool.check()
         if len(running) > 2:
-            pool.release(running.pop(rng.randrange(len(running))))  # type: ignore[attr-defined]
+            pool.release(running.pop(rng.randrange(len(running))))
         pool.check()
         assert pool.used == len({block for blocks in running for block in blocks})
     held: set[int] = set()

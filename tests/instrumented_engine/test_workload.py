@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def test_shared_prefixes_stay_shared_and_others_stay_apart(tmp_path: Path, scale
 
 def test_blocks_that_do_not_fit_the_trace_are_refused(tmp_path: Path) -> None:
     path = trace(tmp_path, [row(0, 600, 10, [1, 2])])
-    with pytest.raises(BadInput, match="workload.prompt_scale"):
+    with pytest.raises(BadInput, match=r"workload\.prompt_scale"):
         prepare(Workload(file=str(path), prompt_scale=1 / 30), block_tokens=16, context=2048, duration_s=9, seed=1)
 
 
@@ -100,10 +101,12 @@ def test_an_empty_window_is_refused(tmp_path: Path) -> None:
 def test_shipped_excerpts_read(name: str) -> None:
     rows = list(read_trace(shipped_workloads()[name]))
     assert len(rows) > 1_000
-    assert all(a.at_s <= b.at_s for a, b in zip(rows, rows[1:], strict=False))
+    assert all(a.at_s <= b.at_s for a, b in itertools.pairwise(rows))
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the full public traces are not beside this checkout")
-@pytest.mark.parametrize("name", ["mooncake_fast25/conversation_trace.jsonl.zst", "azure_llm_2023/AzureLLMInferenceTrace_code.csv.zst"])
+@pytest.mark.parametrize("name", [
+    "mooncake_fast25/conversation_trace.jsonl.zst", "azure_llm_2023/AzureLLMInferenceTrace_code.csv.zst",
+])
 def test_full_public_files_read(name: str) -> None:
     assert len(list(read_trace(SHARED / name))) > 8_000

@@ -1,0 +1,15 @@
+-- Share of the prompt that hit a cache although the router did not know of it: positive when the router's knowledge is
+-- behind, negative when it promises blocks that are gone.
+WITH routers AS (
+    SELECT src AS gateway, min(dst) AS router FROM edges WHERE kind = 'calls' AND dst LIKE 'router:%' GROUP BY src
+)
+SELECT
+    t.router AS entity,                                                  -- the router behind the gateway
+    CAST(floor((r.arrival_ns - $start_ns) / $bin_ns) AS BIGINT) AS bin,  -- bin of the window
+    CAST(sum(r.hit_blocks - r.predicted_blocks) AS DOUBLE) AS num,       -- blocks hit beyond what was predicted
+    CAST(sum(r.prompt_blocks) AS DOUBLE) AS den                          -- prompt blocks of the attempts that ran
+FROM requests r
+JOIN routers t ON t.gateway = r.gateway
+WHERE r.arrival_ns >= $start_ns AND r.arrival_ns < $end_ns AND r.hit_blocks IS NOT NULL AND r.predicted_blocks IS NOT NULL
+GROUP BY 1, 2
+ORDER BY 1, 2
