@@ -1,4 +1,4 @@
-"""OTLP traces -> rows of ``spans``, by lists for each column (reference/storage-measurements.md, 1a)."""
+"""OTLP traces -> rows of ``spans``, by lists for each column."""
 
 from __future__ import annotations
 

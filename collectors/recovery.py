@@ -54,7 +54,9 @@ def sync_unpublished(tables: DeltaTables, snapshot: Snapshot) -> None:
 
 
 def known_series(store: Path, version: int | None) -> set[int]:
-    """Ids of the series in the dictionary."""
+    """Ids of the series in the dictionary; none when there is no such table."""
+    if version is None:
+        return set()
     with open_duckdb() as connection:
         create_view(connection, "series", "series", live_files(store, "series", version))
         return {row[0] for row in connection.execute("SELECT DISTINCT series_id FROM series").fetchall()}

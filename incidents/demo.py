@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.investigate import investigate
-
 from analysis.investigation import Investigation
 from collectors.durable import replace_file
 from collectors.errors import BadInput

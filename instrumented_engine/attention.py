@@ -74,7 +74,8 @@ class LatentAttention:
         """``x`` [N, width], of unit norm -> [N, width]."""
         size = self.size
         rows = torch.mm(x, self.project).view(-1, size.heads + 1, size.entry)
-        torch.view_as_complex(rows[..., size.latent :].unflatten(-1, (-1, 2))).mul_(paging.turn)
+        pairs = rows[..., size.latent :].unflatten(-1, (-1, 2))  # type: ignore[no-untyped-call]
+        torch.view_as_complex(pairs).mul_(paging.turn)
         latent = rows[:, -1, : size.latent]
         latent.div_(torch.linalg.vector_norm(latent, dim=-1, keepdim=True))
         self.cache.index_copy_(0, paging.slots, rows[:, -1].to(self.cache.dtype))

@@ -41,9 +41,11 @@ class Tally:
         first = start % self.tokens
         last = first + count
         if last <= self.tokens:
-            return self.until[last] - self.until[first]
+            within: NDArray[np.int32] = self.until[last] - self.until[first]
+            return within
         rounds, rest = divmod(last, self.tokens)
-        return self.until[-1] * np.int32(rounds) + self.until[rest] - self.until[first]
+        around: NDArray[np.int32] = self.until[-1] * np.int32(rounds) + self.until[rest] - self.until[first]
+        return around
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,8 @@ def load_expert_profile(path: Path, shape: ModelShape) -> ExpertProfile:
         with np.load(path, allow_pickle=False) as file:
             profile = ExpertProfile(file["prefill"], file["decode"], json.loads(file["provenance"].tobytes()))
     except (OSError, KeyError, ValueError, BadZipFile) as error:
-        raise BadInput(f"{path}: not an expert profile: {error}; python -m instrumented_engine.record_experts makes one") from error
+        fix = "python -m instrumented_engine.record_experts makes one"
+        raise BadInput(f"{path}: not an expert profile: {error}; {fix}") from error
     for name, choices in (("prefill", profile.prefill), ("decode", profile.decode)):
         fits = choices.dtype == np.uint8 and choices.shape[1:] == (shape.layers, shape.top_k)
         if not fits or not len(choices) or int(choices.max()) >= shape.experts:

@@ -22,7 +22,8 @@ _ROUNDS_PER_RATE = 8
 
 def unit(x: Tensor) -> Tensor:
     """Rows of ``x`` at length 1. An RMS norm of gain 1 is this times sqrt(width), a factor that the next matrix carries."""
-    return x / torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    length: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return x / length
 
 
 class Model:

@@ -40,7 +40,8 @@ class _Generation:
     def chunk(self, count: int) -> Chunk:
         per = LONGEST // BLOCK_TOKENS
         end = self.done + count
-        return Chunk(self.ids[self.done : end], self.done, range(self.place * per, (self.place + 1) * per), end == len(self.ids))
+        blocks = range(self.place * per, (self.place + 1) * per)
+        return Chunk(self.ids[self.done : end], self.done, blocks, end == len(self.ids))
 
 
 @dataclass(slots=True)

@@ -19,7 +19,6 @@ def run(
 ) -> None:
     """Run the first incident on the engine, collect its telemetry, and say what set it off."""
     from analysis.terminal import render
-
     from incidents.demo import demo, demo_seconds
 
     folder = Path(settings.value("demo.out", None if out is None else str(out)))

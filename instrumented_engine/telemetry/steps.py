@@ -93,7 +93,8 @@ class StepColumns:
         buffer = pa.BufferOutputStream()
         with pa.ipc.new_stream(buffer, STEP_SCHEMA) as writer:
             writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=STEP_SCHEMA))
-        return buffer.getvalue().to_pybytes()
+        body: bytes = buffer.getvalue().to_pybytes()
+        return body
 
     def _batch(self, first: int, last: int) -> pa.Array[Any]:
         low, high = self._ends[first], self._ends[last]

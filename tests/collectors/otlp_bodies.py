@@ -1,7 +1,7 @@
 """OTLP bodies that are a function of their journal sequence number, and the rows that the store must make of them.
 
 A frame is traces, metrics or logs in turn. The k-th traces body holds the root span of attempt k and the engine's span of
-attempt k - 1, which starts 20 minutes earlier: spans are late, and traces straddle hours. The m-th metrics body adds m
+attempt k - 1, which starts 400 seconds earlier: spans are late, and traces straddle hours. The m-th metrics body adds m
 observations to a cumulative histogram. Every 30th frame cannot be decoded.
 """
 
@@ -23,7 +23,7 @@ from collectors.sink import Signal
 
 START = 1_770_000_000_000_000_000
 SECOND = 1_000_000_000
-GAP_NS = 1200 * SECOND
+GAP_NS = 400 * SECOND
 
 
 def attribute(key: str, value: str | int) -> KeyValue:

@@ -20,7 +20,7 @@ from collectors.intake import Intake, recover
 from collectors.store import Store
 
 KILLS = 25
-FRAMES_A_LIFE = 90
+FRAMES_A_LIFE = 54
 PUTS_A_SYNC = 3
 SYNCS_A_DRAIN = 6
 FORK = multiprocessing.get_context("forkserver")
@@ -130,7 +130,7 @@ def test_kills_between_file_operations_lose_and_double_nothing(quick_path: Path,
     """Each life dies just before one write, sync, rename or removal: the points that a clock seldom hits."""
     path, chance, acknowledged = quick_path / "store", random.Random(seed), 0
     for _ in range(8):
-        synced, ended, _ = run_life(path, None, die_at=chance.randint(1, 160))
+        synced, _, _ = run_life(path, None, die_at=chance.randint(1, 160))
         acknowledged = max(acknowledged, synced)
     recover(path)
     assert check(path) >= acknowledged > 0

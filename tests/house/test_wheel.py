@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("collectors", "instrumented_engine", "analysis", "incidents", "dashboards")
-DATA = (".toml", ".sql", ".zst", ".json", ".md")
+DATA = (".toml", ".sql", ".zst", ".npz", ".json", ".md")
 
 
 @pytest.fixture(scope="module")

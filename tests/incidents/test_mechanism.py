@@ -69,10 +69,10 @@ def test_b_with_a_fast_index_there_is_no_outage(seed: int) -> None:
 def test_c_undone_late_it_stays_down_and_d_with_retries_cut_it_recovers(seed: int) -> None:
     undo = {"at_s": LATE, "do": "undo_rebalance", "target": "kv_index:main"}
     cut = {"at_s": LATE, "do": "set", "target": "clients", "key": "retries_on", "value": False}
-    stuck, memory = goodput(scene(seed, 1620, [REBALANCE, undo]), [0, 3, 12, *range(15, 26)])
+    stuck, memory = goodput(scene(seed, 1380, [REBALANCE, undo]), [0, 3, 12, *range(15, 22)])
     assert min(stuck[:2]) > 0.98
     assert max(stuck[2:]) < 0.10
-    freed, _ = goodput(scene(seed, 1800, [REBALANCE, undo, cut]), [12, 27, 28])
+    freed, _ = goodput(scene(seed, 1915, [REBALANCE, undo, cut]), [12, 29, 30])
     assert freed[0] < 0.10
     assert min(freed[1:]) > 0.90
     wasted = [sequence.busy_ns / 1e9 for sequence in memory.done if sequence.abandoned]

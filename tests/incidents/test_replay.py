@@ -92,7 +92,7 @@ def test_phases_sum_in_the_store_and_steps_point_at_requests(whole: Path) -> Non
             JOIN requests r ON r.engine_span_id = u.request""").to_pylist()[0]["tokens"]
         total = store.query("SELECT sum(engine_tokens) AS tokens FROM steps").to_pylist()[0]["tokens"]
     assert off == 0
-    assert 0.9 * total < shared <= total
+    assert 0.9 * float(total) < float(shared) <= float(total)
 
 
 def test_killed_anywhere_no_synced_row_is_lost_and_none_doubled(scenario_file: Path, whole: Path, tmp_path: Path) -> None:

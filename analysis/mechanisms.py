@@ -1,0 +1,158 @@
+"""The mechanism catalogue: ``analysis/mechanisms/*.toml``, one file a mechanism. Adding a mechanism is adding a file.
+
+Ranking, cascade, rejected hypotheses, texts and alert rules all read it. A key that is not known, a signal that does not
+exist or a value of the wrong type is refused with the file's and the key's name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from analysis.signals import SIGNALS, Direction
+from collectors.errors import BadInput
+from collectors.schema import ENTITY_KINDS
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A signal that the mechanism moves. ``signature``: on its own entity, needed to name it; ``symptom``: anywhere.
+    ``weight`` 0 to 1. ``versus``: judged beside the entity's peers rather than alone. ``why``: in words for the reader."""
+
+    signal: str
+    direction: Direction
+    role: Literal["signature", "symptom", "contradiction"]
+    weight: float
+    why: str
+    versus: Literal["itself", "peers"] = "itself"
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """A station on the way from the mechanism to the users: a kind of entity and what shows there, best sign first."""
+
+    kind: str
+    signals: tuple[str, ...]
+    directions: tuple[Direction, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """The alert rule that the mechanism deserves: an idea in PromQL on vLLM's and Flashover's metric names."""
+
+    name: str
+    expr: str
+    hold: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mechanism:
+    """One file of the catalogue. ``hypothesis``: what it is called when it is ruled out. ``lag_bounds_s``: from its start
+    to the users. ``initiated_by``: kinds of change that can set it off."""
+
+    name: str
+    hypothesis: str
+    title: str
+    family: Literal["demand", "capacity", "efficiency", "coordination", "loop"]
+    entity_kind: str
+    role: Literal["trigger", "loop"]
+    lag_bounds_s: tuple[float, float]
+    initiated_by: tuple[str, ...]
+    loops: tuple[str, ...]
+    look_alikes: tuple[str, ...]
+    told_apart_by: str
+    mitigation: str
+    sources: tuple[str, ...]
+    alert: Alert
+    moves: tuple[Move, ...]
+    path: tuple[Hop, ...]
+
+    def of_role(self, role: str) -> tuple[Move, ...]:
+        """Its moves of one role."""
+        return tuple(move for move in self.moves if move.role == role)
+
+
+@cache
+def catalogue() -> Mapping[str, Mechanism]:
+    """The shipped mechanisms by name."""
+    return load_catalogue(Path(str(resources.files("analysis"))) / "mechanisms")
+
+
+def load_catalogue(folder: Path) -> dict[str, Mechanism]:
+    """All ``*.toml`` of ``folder``; raises BadInput naming file and key."""
+    found = {mechanism.name: mechanism for mechanism in map(load_mechanism, sorted(folder.glob("*.toml")))}
+    for mechanism in found.values():
+        for key in ("loops", "look_alikes"):
+            for name in getattr(mechanism, key):
+                if name not in found:
+                    raise BadInput(f"{folder}/{mechanism.name}.toml: {key}: there is no mechanism {name!r}{_near(name, found)}")
+    return found
+
+
+def load_mechanism(path: Path) -> Mechanism:
+    """Read one file; raises BadInput naming file and key."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{path}: not TOML: {error}") from error
+    mechanism: Mechanism = _build(Mechanism, data, path, "")
+    if mechanism.name != path.stem:
+        raise BadInput(f"{path}: name = {mechanism.name!r} must be the file's name, {path.stem!r}")
+    for where, name in [*((f"moves.{i}.signal", m.signal) for i, m in enumerate(mechanism.moves)),
+                        *((f"path.{i}.signals", name) for i, hop in enumerate(mechanism.path) for name in hop.signals)]:
+        if name not in SIGNALS:
+            raise BadInput(f"{path}: {where} = {name!r} is no signal{_near(name, SIGNALS)}")
+    for where, kind in [("entity_kind", mechanism.entity_kind),
+                        *((f"path.{i}.kind", hop.kind) for i, hop in enumerate(mechanism.path))]:
+        if kind not in ENTITY_KINDS:
+            raise BadInput(f"{path}: {where} = {kind!r} is no kind of entity{_near(kind, ENTITY_KINDS)}")
+    for i, move in enumerate(mechanism.moves):
+        if move.role == "signature" and SIGNALS[move.signal].kind != mechanism.entity_kind:
+            raise BadInput(f"{path}: moves.{i}.signal = {move.signal!r} is measured on {SIGNALS[move.signal].kind}, "
+                           f"not on entity_kind = {mechanism.entity_kind!r}")
+    return mechanism
+
+
+def _near(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(known)}"
+
+
+def _build(kind: Any, data: Any, path: Path, where: str) -> Any:
+    if not isinstance(data, dict):
+        raise BadInput(f"{path}: {where.rstrip('.')} must be a table, not {data!r}")
+    hints = get_type_hints(kind)
+    fields = {item.name: item for item in dataclasses.fields(kind)}
+    for key in data:
+        if key not in fields:
+            raise BadInput(f"{path}: unknown key {where + key!r} (value {data[key]!r}){_near(key, fields)}")
+    for name, item in fields.items():
+        if name not in data and item.default is dataclasses.MISSING:
+            raise BadInput(f"{path}: key {where + name!r} is missing; add it")
+    return kind(**{key: _value(hints[key], value, path, where + key) for key, value in data.items()})
+
+
+def _value(kind: Any, value: Any, path: Path, where: str) -> Any:
+    origin, choices = get_origin(kind), get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return _build(kind, value, path, where + ".")
+    if origin is tuple and isinstance(value, list):
+        kinds = [choices[0]] * len(value) if choices[-1] is Ellipsis else list(choices)
+        if len(kinds) == len(value):
+            return tuple(_value(k, v, path, f"{where}.{i}") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
+    elif origin is Literal and value in choices or kind is float and type(value) in (int, float):
+        return value
+    elif isinstance(kind, type) and not isinstance(value, bool) and isinstance(value, kind):
+        return value
+    elif origin in (Union, types.UnionType):
+        raise TypeError(f"{where}: optional keys are not supported")
+    wanted = f"one of {', '.join(map(repr, choices))}" if origin is Literal else getattr(kind, "__name__", str(kind))
+    raise BadInput(f"{path}: {where} = {value!r} cannot be used; it must be {wanted}")

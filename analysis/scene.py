@@ -1,0 +1,122 @@
+"""What the analysis looks at once the impact is known: signals over bins, healthy time, relations, changes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from analysis import queries
+from analysis.impact import Finding
+from analysis.investigation import Evidence
+from analysis.onsets import Deviation, Healthy, detect, effect_of
+from analysis.queries import Tables
+from analysis.signals import SIGNALS, Bins, Board, Direction, StepCost, signal_sql
+
+GRACE_S = 30.0
+"""A cause may show in its own signal so long after the users felt it: scrapes are late and bins have width."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of the change log; ``entity`` may be empty."""
+
+    at_ns: int
+    kind: str
+    entity: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One episode of bad service in its surroundings. ``first`` and ``last`` are its bins, ``last`` exclusive."""
+
+    tables: Tables
+    bins: Bins
+    board: Board
+    cost: StepCost | None
+    healthy: Healthy
+    finding: Finding
+    first: int
+    last: int
+    entities: tuple[str, ...]
+    relations: frozenset[tuple[str, str]]
+    changes: tuple[Change, ...]
+    _seen: dict[tuple[str, str, str, int], Deviation | None] = field(default_factory=dict)
+
+    @property
+    def horizon(self) -> int:
+        """The bin from which on a first deviation can only be a consequence of the impact."""
+        return min(self.last, self.first + 1 + math.ceil(GRACE_S * 1e9 / self.bins.width_ns))
+
+    def of_kind(self, kind: str) -> list[str]:
+        """The entities of one kind."""
+        return [entity for entity in self.entities if entity.startswith(f"{kind}:")]
+
+    def related(self, one: str, other: str) -> bool:
+        """Whether telemetry shows any relation between two entities, in either direction."""
+        return (one, other) in self.relations or (other, one) in self.relations
+
+    def measured(self, signal: str, entity: str) -> bool:
+        """Whether the signal of the entity has anything in healthy time and in the episode."""
+        series = self.board.get(signal, {}).get(entity)
+        if series is None:
+            return False
+        return series.den[self.healthy.first : self.healthy.last].sum() > 0 and series.den[: self.last].sum() > 0
+
+    def deviation(self, signal: str, entity: str, direction: Direction, until: int | None = None) -> Deviation | None:
+        """The first lasting deviation before bin ``until`` (the horizon when None)."""
+        stop = self.horizon if until is None else until
+        key = (signal, entity, direction, stop)
+        if key not in self._seen:
+            series = self.board.get(signal, {}).get(entity)
+            self._seen[key] = None if series is None else detect(series, direction, self.bins, self.healthy, stop)
+        return self._seen[key]
+
+    def peer_effect(self, found: Deviation) -> float:
+        """Median effect of the same signal on the entity's peers in the same bins; 0 without peers."""
+        effects = []
+        for entity, series in self.board[found.signal.name].items():
+            if entity != found.entity:
+                value = series.mean(found.first, found.last)
+                baseline = series.mean(self.healthy.first, self.healthy.last)
+                effects.append(effect_of(found.signal, value, baseline, self.healthy.wait_s, found.direction))
+        known = [effect for effect in effects if not math.isnan(effect)]
+        return float(np.median(known)) if known else 0.0
+
+    def evidence(self, claim: str, signal: str, entity: str, first: int, last: int) -> Evidence:
+        """The claim with the signal's value over the bins ``first <= i < last`` beside healthy time, as its SQL gives
+        them."""
+        sql = self.signal_query(signal, entity, first, last)
+        row = self.tables.query(sql).to_pylist()[0]
+        return Evidence(claim, sql, _number(row["value"]), _number(row["baseline"]))
+
+    def signal_query(self, signal: str, entity: str, first: int, last: int) -> str:
+        """SQL that gives ``value`` over the bins and ``baseline`` over healthy time."""
+        spans = [(first, last), (self.healthy.first, self.healthy.last)]
+        value, baseline = (
+            f"(SELECT sum(num) / nullif(sum(den), 0) FROM ({self._over(signal, *span)}) t "
+            f"WHERE entity = {queries.literal(entity)})"
+            for span in spans
+        )
+        return f"SELECT {value} AS value, {baseline} AS baseline"
+
+    def _over(self, signal: str, first: int, last: int) -> str:
+        start, end = self.bins.at(first), self.bins.at(max(last, first + 1))
+        return signal_sql(signal, start, end, end - start, self.cost)
+
+
+def ask(tables: Tables, claim: str, sql: str) -> Evidence:
+    """A claim whose SQL gives one row with ``value`` and ``baseline``."""
+    row = tables.query(sql).to_pylist()[0]
+    return Evidence(claim, sql, _number(row["value"]), _number(row["baseline"]))
+
+
+def meaning(signal: str) -> str:
+    """What a signal measures, in words."""
+    return SIGNALS[signal].meaning
+
+
+def _number(value: object) -> float | None:
+    return None if value is None else float(value)  # type: ignore[arg-type]
