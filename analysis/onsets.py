@@ -17,7 +17,7 @@ import numpy as np
 from analysis.investigation import Instant, Onset
 from analysis.signals import Bins, Board, Direction, Floats, Series, Signal
 
-SIGMAS = 4.0
+SIGMAS = 3.5
 """Beyond so many (inflated) standard deviations of the baseline a window deviates."""
 MATERIAL = 1.0
 """And by at least so many material units."""
@@ -81,7 +81,7 @@ def detect(series: Series, direction: Direction, bins: Bins, healthy: Healthy, u
         base = base[~np.isnan(base)]
         if len(base) < 4:
             continue
-        threshold = max(MATERIAL, float(np.median(base)) + SIGMAS * _spread(base))
+        threshold = max(MATERIAL, float(np.median(base)) + SIGMAS * _spread(base, width))
         found = _first_lasting(effects, threshold, healthy.first, until, width)
         if found is None:
             continue
@@ -112,17 +112,16 @@ def _effects(series: Series, direction: Direction, healthy: Healthy, width: int)
     return np.array([effect_of(series.signal, v, baseline, healthy.wait_s, direction) for v in values])
 
 
-def _spread(base: Floats) -> float:
-    """Robust standard deviation of healthy effects, inflated for autocorrelation."""
+def _spread(base: Floats, width: int) -> float:
+    """Robust standard deviation of healthy effects, inflated for autocorrelation between windows that do not overlap."""
     middle = float(np.median(base))
     mad = 1.4826 * float(np.median(np.abs(base - middle)))
     tail = (float(np.quantile(base, 0.975)) - middle) / 1.96
-    spread = max(mad, tail)
-    centred = base - base.mean()
-    total = float(centred @ centred)
-    r = float(centred[1:] @ centred[:-1]) / total if total > 0 else 0.0
-    r = min(max(r, 0.0), 0.6)
-    return spread * math.sqrt((1 + r) / (1 - r))
+    apart = base[::width] - float(base[::width].mean())
+    total = float(apart @ apart)
+    r = float(apart[1:] @ apart[:-1]) / total if total > 0 and len(apart) >= 8 else 0.0
+    r = min(max(r, 0.0), 0.5)
+    return max(mad, tail) * math.sqrt((1 + r) / (1 - r))
 
 
 def _first_lasting(effects: Floats, threshold: float, first: int, until: int, width: int) -> int | None:

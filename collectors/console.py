@@ -3,7 +3,7 @@
 A verb is one typer-annotated function. ``run`` parses the arguments, calls it, and turns whatever a user can cause
 into one line and an exit code. Only a defect of Flashover itself ends in a traceback.
 
-Exit codes: 0 done, 1 finding (only with ``--fail-on``), 2 usage or bad input, 3 store unreadable, 130 interrupted.
+Exit codes: 0 done, 1 finding (``store check`` found damage), 2 usage or bad input, 3 store unreadable, 130 interrupted.
 """
 
 from __future__ import annotations

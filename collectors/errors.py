@@ -1,6 +1,6 @@
 """Errors that a user can mend, and the exit code each one ends the command with.
 
-Exit codes: 0 done, 1 finding (only with ``--fail-on``), 2 usage or bad input, 3 store unreadable, 130 interrupted.
+Exit codes: 0 done, 1 finding (``store check`` found damage), 2 usage or bad input, 3 store unreadable, 130 interrupted.
 """
 
 from __future__ import annotations

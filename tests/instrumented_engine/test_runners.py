@@ -52,8 +52,8 @@ def workload(key: int, steps: int, vocabulary: int = SHAPE.vocabulary) -> list[l
 
     def chunk(replica: int, place: int, step: int) -> Chunk:
         length = int(lengths[replica, place])
-        bounds = [0, length // 2, length] if step < 2 else [*range(length, length + step)]
-        first, last = (bounds[step], bounds[step + 1]) if step < 2 else (length + step - 2, length + step - 1)
+        bounds = [0, length // 2, *range(length, length + steps)]
+        first, last = bounds[step], bounds[step + 1]
         ids = token_ids(key * 1000 + replica * 10 + place, length + steps, vocabulary)
         return Chunk(ids[first:last], first, range(place * per, (place + 1) * per), step > 0)
 
@@ -156,9 +156,9 @@ def test_a_replica_has_one_step_at_a_time() -> None:
 
 
 def test_unknown_sizes_and_types_are_named() -> None:
-    with pytest.raises(BadInput, match="'XXL'.*there are: S"):
+    with pytest.raises(BadInput, match=r"'XXL'.*there are: S"):
         RecordedRunner("XXL", replicas=1, blocks=1, block_tokens=8, seed=1)
-    with pytest.raises(BadInput, match="'int3'.*float16, float32"):
+    with pytest.raises(BadInput, match=r"'int3'.*float16, float32"):
         TorchRunner("S", replicas=1, blocks=1, block_tokens=8, seed=1, kv_dtype="int3")
 
 
