@@ -8,6 +8,7 @@ store and gives one row with the columns ``value`` and ``baseline``.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -198,6 +199,10 @@ class Investigation:
         """The document of DESIGN §6 as dicts, lists, numbers and text, in the order of the fields, version first."""
         document: dict[str, Any] = _plain(self)
         return {"version": document.pop("version"), **document}
+
+    def document(self) -> str:
+        """``to_json`` as the text of a file, with a newline at its end."""
+        return json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n"
 
 
 def iso(at_ns: int) -> str:

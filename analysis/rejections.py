@@ -43,6 +43,8 @@ def _why(scene: Scene, hypothesis: Hypothesis) -> str:
         against = [r for r in hypothesis.readings if r.move.role == "contradiction" and r.strength > 0]
         reason = f": {against[0].move.why}" if against else ", and explains less than the trigger does"
         return f"{meaning(signal)} on {hypothesis.entity} moved{reason}"
+    if reading.move.versus == "peers":
+        return f"{meaning(signal)} set none apart from its peers until users were hit (nearest to it: {hypothesis.entity})"
     return f"{meaning(signal)} stayed as it was until users were hit (nearest to it: {hypothesis.entity})"
 
 

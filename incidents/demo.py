@@ -41,7 +41,7 @@ def demo(out: Path, seed: int, runner: RunnerName, on_progress: Callable[[float]
     with Store.open(out / STORE) as store:
         seal(store, sealed)
         investigation = investigate(store)
-    replace_file(answer, investigation.to_json().encode())
+    replace_file(answer, investigation.document().encode())
     return Demo(replayed, investigation, sealed, answer)
 
 

@@ -37,7 +37,7 @@ def scene(seed: int, duration_s: float, actions: list[dict[str, Any]], **overrid
 
 def goodput(scenario: Scenario, minutes: list[int]) -> tuple[list[float], Memory]:
     """Share of the users who arrived in each minute since ``start`` that got an answer by any attempt."""
-    arrivals = prepare(scenario.workload, block_tokens=8, context=2048,
+    arrivals = prepare(scenario.workload, block_tokens=scenario.replica.block_tokens, context=2048,
                        duration_s=scenario.warm_up_s + scenario.duration_s, seed=scenario.seed)
     memory = Memory()
     Cluster(scenario, arrivals, Blind(), memory, lambda key, count, vocabulary: []).run()

@@ -1,0 +1,60 @@
+"""``flashover investigate STORE``: what set an outage off, what fed it, what kept it burning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from collectors import console
+from collectors.clock import parse_iso
+from collectors.durable import replace_file
+from collectors.errors import BadInput
+from collectors.store import Store
+
+ANSWER = "investigation.json"
+
+
+def main(argv: list[str]) -> int:
+    """Run the verb; returns the exit code."""
+    return console.run(investigate_store, argv, "investigate")
+
+
+def investigate_store(
+    store: Annotated[str, typer.Argument(help="telemetry folder or sealed .duckdb")],
+    start: Annotated[str | None, typer.Option("--from", help="start of the window, like 2026-03-29T13:35:00Z")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="end of the window, not in it")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print the document of docs/investigation.schema.json")] = False,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="also write DIR/investigation.json")] = None,
+) -> None:
+    """Investigate all a store holds, or a window of it, and print the answer: text, or --json."""
+    from analysis.investigate import investigate
+    from analysis.terminal import render
+
+    window = _window(start, end)
+    with Store.open(store) as source:
+        console.say(f"investigating {store} ...")
+        found = investigate(source, window)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        replace_file(out / ANSWER, found.document().encode())
+        console.say(f"wrote {out / ANSWER}")
+    print(found.document() if as_json else render(found), end="" if as_json else "\n")
+
+
+def _window(start: str | None, end: str | None) -> tuple[int, int] | None:
+    """The window in ns UTC; an end that is not given is open."""
+    if start is None and end is None:
+        return None
+    low, high = _time("--from", start, 0), _time("--to", end, 2**63 - 1)
+    if high <= low:
+        raise BadInput(f"--from {start} --to {end}: the window ends before it starts; exchange them")
+    return low, high
+
+
+def _time(option: str, text: str | None, otherwise: int) -> int:
+    try:
+        return otherwise if text is None else parse_iso(text)
+    except ValueError as error:
+        raise BadInput(f"{option}: {error}") from error
