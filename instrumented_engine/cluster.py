@@ -61,6 +61,7 @@ class Cluster:
         self.scenario = scenario
         self.loop = VirtualLoop()
         self.arrivals = arrivals
+        self.runner = runner
         self.observer = observer
         self.index = KvIndex(
             self.loop, writer_ops_per_s=scenario.kv_index.writer_ops_per_s, route_by=scenario.kv_index.route_by

@@ -110,10 +110,9 @@ class Engine:
         """Schedule, run, post-process, emit."""
         start_ns, evicted = self._loop.now_ns, self.pool.evicted
         plan = self.scheduler.schedule(start_ns)
-        ticket = self._runner.begin(self.number, [self._chunk(part) for part in plan.parts])
+        output = self._runner.submit(self.number, [self._chunk(part) for part in plan.parts])
         duration_ns = self._cost.step_ns(plan.prefill_tokens, plan.decoding, self.speed)
         await self._loop.sleep_ns(duration_ns)
-        output = self._runner.finish(ticket)
         self._charge(plan, duration_ns)
         self._postprocess(plan, output)
         self._emit(plan, output, start_ns, duration_ns, self.pool.evicted - evicted)

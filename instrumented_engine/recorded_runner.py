@@ -12,7 +12,7 @@ import numpy as np
 
 from instrumented_engine.expert_profile import Tally, load_expert_profile, shipped
 from instrumented_engine.ragged import Geometry
-from instrumented_engine.runner import Chunk, StepOutput, Ticket
+from instrumented_engine.runner import Chunk, StepOutput
 from instrumented_engine.sizes import size_named
 
 _DRAWS = 1024
@@ -52,7 +52,7 @@ class RecordedRunner:
         self._decode = Tally(recorded.decode, self.shape.experts)
         self._streams = [_draws(seed, replica) for replica in range(replicas)]
 
-    def begin(self, replica: int, chunks: Sequence[Chunk]) -> StepOutput:
+    def submit(self, replica: int, chunks: Sequence[Chunk]) -> StepOutput:
         """Draw the step's result. Raises ValueError for a chunk that does not fit the context or its blocks."""
         draw = self._streams[replica]
         decoding = 0
@@ -70,8 +70,9 @@ class RecordedRunner:
             load += self._decode.load(next(draw), decoding)
         return StepOutput(tokens, load)
 
-    def finish(self, ticket: Ticket) -> StepOutput:
-        """The step's result, which was drawn when it began."""
-        if not isinstance(ticket, StepOutput):
-            raise ValueError("this ticket is of another runner")
-        return ticket
+    def settle(self) -> None:
+        """Nothing waits: results are drawn at once."""
+
+    def read(self, tokens: Sequence[int]) -> list[int]:
+        """They are ids already."""
+        return list(tokens)

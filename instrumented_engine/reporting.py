@@ -21,7 +21,7 @@ from instrumented_engine.scenario import Scenario
 from instrumented_engine.sequence import Sequence
 from instrumented_engine.telemetry import Counter, Resource, Telemetry
 
-FLUSH_TICKS = 6
+FLUSH_TICKS = 12
 """Spans, steps and events leave with every so many scrapes."""
 
 
@@ -185,10 +185,12 @@ class Reporter:
         self._on_progress(cluster.loop.now_ns / 1e9)
         self._ticks += 1
         if self._ticks % FLUSH_TICKS == 0:
+            cluster.runner.settle()
             self._telemetry.flush(now_ns)
 
     def finish(self, cluster: Cluster) -> None:
         """Flush what is left."""
+        cluster.runner.settle()
         self._telemetry.flush(self._utc(cluster.loop.now_ns))
 
     # -- metrics of gateway, router, index -------------------------------------------------------------------------

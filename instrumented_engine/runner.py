@@ -1,8 +1,8 @@
 """What the engine asks of whatever computes its tokens.
 
-A step is begun and finished separately. Under the virtual clock the result of a step is needed only when the step
-ends, so a runner may let steps of several replicas wait and compute them in one forward pass (see ``torch_runner``).
-Steps of one replica never overlap, and replicas own disjoint KV pools, so pending steps never touch the same block.
+Under the virtual clock nobody reads a step's result before its telemetry leaves, so a runner may let steps wait, of one
+replica and of several, and compute them together later (see ``torch_runner``). Steps of a replica are handed in one
+after the other; replicas own disjoint KV pools.
 """
 
 from __future__ import annotations
@@ -43,15 +43,13 @@ class Chunk:
 
 @dataclass(slots=True)
 class StepOutput:
-    """``tokens``: the sampled id per chunk, -1 where ``sample`` was false. ``expert_load``: int32 [layers * experts],
-    layer-major, summing to ``layers * top_k * computed tokens``."""
+    """``tokens``: what was sampled per chunk, -1 where ``sample`` was false. A runner that computes later gives promises:
+    numbers below -1 that later chunks may carry in the place of ids, and that ``Runner.read`` turns into ids.
+    ``expert_load``: int32 [layers * experts], layer-major, filled in by the next ``settle`` at the latest; it then sums to
+    ``layers * top_k * computed tokens``."""
 
     tokens: list[int]
     expert_load: NDArray[np.int32]
-
-
-class Ticket(Protocol):
-    """A step that was begun; give it back to ``finish``."""
 
 
 class Runner(Protocol):
@@ -63,8 +61,12 @@ class Runner(Protocol):
     shape: ModelShape
     reads_tokens: bool
 
-    def begin(self, replica: int, chunks: Sequence[Chunk]) -> Ticket:
-        """Hand in a step of replica number ``replica`` (0-based)."""
+    def submit(self, replica: int, chunks: Sequence[Chunk]) -> StepOutput:
+        """Hand in the next step of replica number ``replica`` (0-based). The chunks may not change afterwards, their block
+        tables may. Raises ValueError for a chunk that does not fit the context or its blocks."""
 
-    def finish(self, ticket: Ticket) -> StepOutput:
-        """The step's result; computes whatever is pending if it must."""
+    def settle(self) -> None:
+        """Compute all that waits."""
+
+    def read(self, tokens: Sequence[int]) -> list[int]:
+        """The ids behind ``tokens`` of outputs; computes what waits if it must."""

@@ -56,7 +56,7 @@ SIZES = {
     for size in (
         ModelSize(
             name="S", width=128, layers=4, heads=4, latent=32, rope=8, nope=32, value=32,
-            experts=16, top_k=2, inter=64, vocabulary=1024, context=2048,
+            experts=16, top_k=2, inter=64, vocabulary=4096, context=2048,
         ),
     )
 }

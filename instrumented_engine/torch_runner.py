@@ -1,8 +1,12 @@
-"""Every token computed: steps of all replicas wait until one is needed, then share one forward pass."""
+"""Every token computed. Steps wait until their telemetry leaves; then chunks that do not need each other share a pass.
+
+Steps of a replica follow each other, but a chunk has to wait only for the token that it continues and for blocks that it
+takes over (see ``waves``). So requests of many steps and of all replicas go through the model together.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,20 +15,23 @@ import torch
 from collectors.errors import BadInput
 from instrumented_engine.model import Model, balance
 from instrumented_engine.ragged import Geometry, flatten
-from instrumented_engine.runner import Chunk, StepOutput, Ticket
+from instrumented_engine.runner import Chunk, StepOutput
 from instrumented_engine.sizes import size_named
+from instrumented_engine.waves import Waves
 from instrumented_engine.weights import random_weights
 
+PASS_ROWS = 192
 KV_DTYPES = {"float16": torch.float16, "float32": torch.float32}
 
 
-@dataclass(slots=True, eq=False)
-class Pending:
-    """A step that was begun; ``output`` is there once it has been computed."""
+@dataclass(slots=True)
+class Waiting:
+    """Chunks of one step that are computed in the same wave; ``promises``: numbers of the tokens that they sample, or -1."""
 
+    output: StepOutput
     replica: int
     chunks: list[Chunk]
-    output: StepOutput | None = None
+    promises: list[int]
 
 
 class TorchRunner:
@@ -52,39 +59,92 @@ class TorchRunner:
             balance(weights, seed)
             self.model = Model(weights, self.geometry, cache)
         self.weights = weights
-        self._waiting: dict[int, Pending] = {}
+        self._waves = Waves(replicas * blocks)
+        self._waiting: list[list[Waiting]] = []
+        self._ids: list[int] = []
+        self._sampled_in: dict[int, int] = {}
 
-    def begin(self, replica: int, chunks: Sequence[Chunk]) -> Pending:
+    def submit(self, replica: int, chunks: Sequence[Chunk]) -> StepOutput:
         """Queue a step. Raises ValueError for a chunk that has no tokens, or none of its own blocks, or is too long."""
-        if replica in self._waiting:
-            raise ValueError(f"replica {replica} began a step before it finished its last")
         for chunk in chunks:
             self.geometry.check(chunk, self.shape.context)
-        pending = self._waiting[replica] = Pending(replica, list(chunks))
-        return pending
+        output = StepOutput([], np.zeros(self.shape.layers * self.shape.experts, np.int32))
+        if not chunks:
+            return output
+        own = [self._own(chunk) for chunk in chunks]
+        parts: dict[int, Waiting] = {}
+        ready = [self._ready(chunk.tokens) for chunk in own]
+        for chunk, wave in zip(own, self._waves.place(replica, own, ready, self.geometry), strict=True):
+            part = parts.get(wave)
+            if part is None:
+                part = parts[wave] = Waiting(output, replica, [], [])
+            part.chunks.append(chunk)
+            part.promises.append(self._promise(wave) if chunk.sample else -1)
+            output.tokens.append(-2 - part.promises[-1] if chunk.sample else -1)
+        for wave, part in parts.items():
+            while wave >= len(self._waiting):
+                self._waiting.append([])
+            self._waiting[wave].append(part)
+        return output
 
-    def finish(self, ticket: Ticket) -> StepOutput:
-        """The step's result; computes everything that waits if this step has not been computed."""
-        if isinstance(ticket, Pending):
-            if ticket.output is None:
-                self._compute()
-            if ticket.output is not None:
-                return ticket.output
-        raise ValueError("this ticket is of another runner")
+    def settle(self) -> None:
+        """Compute all that waits, wave by wave."""
+        waves, self._waiting = self._waiting, []
+        self._waves.clear()
+        self._sampled_in.clear()
+        for wave in waves:
+            for parts in _passes(wave):
+                self._compute(parts)
+
+    def read(self, tokens: Sequence[int]) -> list[int]:
+        """The ids behind ``tokens`` of outputs; computes what waits."""
+        self.settle()
+        return self._resolved(tokens)
+
+    def _promise(self, wave: int) -> int:
+        """The number of a token that will be sampled in ``wave``."""
+        number = len(self._ids)
+        self._ids.append(-1)
+        self._sampled_in[number] = wave
+        return number
+
+    def _ready(self, tokens: Sequence[int]) -> int:
+        """The first wave at which all ``tokens`` are known."""
+        return max((self._sampled_in.get(-2 - token, -1) + 1 for token in tokens if token < -1), default=0)
+
+    def _own(self, chunk: Chunk) -> Chunk:
+        """The chunk with a block table that stays as it is, of the blocks that it needs."""
+        need = -(-(chunk.start + len(chunk.tokens)) // self.geometry.block_tokens)
+        return Chunk(chunk.tokens, chunk.start, tuple(chunk.block_table[:need]), chunk.sample)
+
+    def _resolved(self, tokens: Sequence[int]) -> list[int]:
+        return [token if token >= -1 else self._ids[-2 - token] for token in tokens]
 
     @torch.inference_mode()
-    def _compute(self) -> None:
-        waiting = list(self._waiting.values())
-        self._waiting.clear()
-        busy = [pending for pending in waiting if pending.chunks]
-        for pending in waiting:
-            if not pending.chunks:
-                pending.output = StepOutput([], np.zeros(self.shape.layers * self.shape.experts, np.int32))
-        if not busy:
-            return
-        batch = flatten([(pending.replica, pending.chunks) for pending in busy], self.geometry)
+    def _compute(self, parts: list[Waiting]) -> None:
+        for part in parts:
+            for chunk in part.chunks:
+                chunk.tokens = self._resolved(chunk.tokens)
+        batch = flatten([(part.replica, part.chunks) for part in parts], self.geometry)
         logits, loads = self.model.forward(batch)
         best = logits.numpy().argmax(-1).tolist()  # torch's takes ten times as long
-        for pending, load, places in zip(busy, loads, batch.places, strict=True):
-            tokens = [best[place] if place >= 0 else -1 for place in places]
-            pending.output = StepOutput(tokens, load.reshape(-1).astype(np.int32))
+        for part, load, places in zip(parts, loads, batch.places, strict=True):
+            part.output.expert_load += load.reshape(-1).astype(np.int32)
+            for promise, place in zip(part.promises, places, strict=True):
+                if promise >= 0:
+                    self._ids[promise] = best[place]
+
+
+def _passes(wave: list[Waiting]) -> Iterator[list[Waiting]]:
+    """Cut a wave, in its order, into passes of about ``PASS_ROWS`` rows at most: what the caches of a core like to hold."""
+    parts: list[Waiting] = []
+    rows = 0
+    for part in wave:
+        more = sum(len(chunk.tokens) for chunk in part.chunks)
+        if parts and rows + more > PASS_ROWS:
+            yield parts
+            parts, rows = [], 0
+        parts.append(part)
+        rows += more
+    if parts:
+        yield parts

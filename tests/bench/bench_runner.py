@@ -40,15 +40,16 @@ def make_step(source: np.random.Generator, decoding: int, prefill: int) -> Step:
 
 
 def together(runner: Runner, step: Step) -> None:
-    tickets = [runner.begin(replica, chunks) for replica, chunks in enumerate(step)]
-    for ticket in tickets:
-        runner.finish(ticket)
+    for replica, chunks in enumerate(step):
+        runner.submit(replica, chunks)
+    runner.settle()
 
 
 def one_by_one(runner: Runner, step: Step) -> None:
     for replica, chunks in enumerate(step):
         for chunk in chunks:
-            runner.finish(runner.begin(replica, [chunk]))
+            runner.submit(replica, [chunk])
+            runner.settle()
 
 
 def cpu_us(action: Callable[[Runner, Step], None], runner: Runner, step: Step) -> float:

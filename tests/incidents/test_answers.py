@@ -20,11 +20,11 @@ from incidents.library_index import scenario_path
 from incidents.replay import replay
 from instrumented_engine.scenario import load_scenario
 
-REBALANCE = 'actions=[{at_s=300, do="rebalance", target="kv_index:main", log_kind="rebalance", log="routine update"}]'
+REBALANCE = 'actions=[{at_s=240, do="rebalance", target="kv_index:main", log_kind="rebalance", log="routine update"}]'
 SLOW = (
-    'actions=[{at_s=300, do="rebalance", target="kv_index:main", log_kind="rebalance", log="routine update"},'
-    ' {at_s=300, do="set", target="replica:r2", key="speed", value=0.25},'
-    ' {at_s=960, until_s=1140, do="set", target="gateway:main", key="shed_share", value=0.9, log_kind="load_shed",'
+    'actions=[{at_s=240, do="rebalance", target="kv_index:main", log_kind="rebalance", log="routine update"},'
+    ' {at_s=240, do="set", target="replica:r2", key="speed", value=0.25},'
+    ' {at_s=900, until_s=1080, do="set", target="gateway:main", key="shed_share", value=0.9, log_kind="load_shed",'
     '  log="shedding"}]'
 )
 RENAMED = ['names={replica="alpha-", gateway="edge", router="rt9", kv_index="cachemap"}',
@@ -37,8 +37,8 @@ RUNS: dict[str, list[str]] = {
     "slow_replica": [FAST, SLOW],
     "renamed": RENAMED,
     "shifted": ["start=2027-02-11T04:20:31Z"],
-    "six_replicas": ["cluster.replicas=6", "workload.compress=1.68", "kv_index.writer_ops_per_s=210",
-                     "warm_up_s=420", "duration_s=1250"],
+    "six_replicas": ["cluster.replicas=6", "workload.compress=1.59", "kv_index.writer_ops_per_s=195",
+                     "warm_up_s=540", "duration_s=1230"],
 }
 
 

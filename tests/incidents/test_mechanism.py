@@ -17,8 +17,8 @@ from instrumented_engine.scenario import Scenario, load_scenario
 from instrumented_engine.workload import prepare
 
 SEEDS = [1, 2, 3, 4, 5]
-REBALANCE = {"at_s": 300, "do": "rebalance", "target": "kv_index:main"}
-LATE = 780
+REBALANCE = {"at_s": 240, "do": "rebalance", "target": "kv_index:main"}
+LATE = 840
 
 
 class Blind(NullRunner):
@@ -55,13 +55,13 @@ def goodput(scenario: Scenario, minutes: list[int]) -> tuple[list[float], Memory
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_without_the_rebalance_there_is_no_outage(seed: int) -> None:
-    shares, _ = goodput(scene(seed, 1140, []), list(range(18)))
+    shares, _ = goodput(scene(seed, 1080, []), list(range(18)))
     assert min(shares) > 0.98
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_b_with_a_fast_index_there_is_no_outage(seed: int) -> None:
-    shares, _ = goodput(scene(seed, 1140, [REBALANCE], kv_index={"writer_ops_per_s": 100_000.0}), list(range(18)))
+    shares, _ = goodput(scene(seed, 1080, [REBALANCE], kv_index={"writer_ops_per_s": 100_000.0}), list(range(18)))
     assert min(shares) > 0.98
 
 
@@ -69,10 +69,10 @@ def test_b_with_a_fast_index_there_is_no_outage(seed: int) -> None:
 def test_c_undone_late_it_stays_down_and_d_with_retries_cut_it_recovers(seed: int) -> None:
     undo = {"at_s": LATE, "do": "undo_rebalance", "target": "kv_index:main"}
     cut = {"at_s": LATE, "do": "set", "target": "clients", "key": "retries_on", "value": False}
-    stuck, memory = goodput(scene(seed, 1380, [REBALANCE, undo]), [0, 3, 12, *range(15, 22)])
+    stuck, memory = goodput(scene(seed, 1260, [REBALANCE, undo]), [0, 3, 11, *range(14, 20)])
     assert min(stuck[:2]) > 0.98
     assert max(stuck[2:]) < 0.10
-    freed, _ = goodput(scene(seed, 1915, [REBALANCE, undo, cut]), [12, 29, 30])
+    freed, _ = goodput(scene(seed, 1800, [REBALANCE, undo, cut]), [11, 28, 29])
     assert freed[0] < 0.10
     assert min(freed[1:]) > 0.90
     wasted = [sequence.busy_ns / 1e9 for sequence in memory.done if sequence.abandoned]

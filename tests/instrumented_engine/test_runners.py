@@ -61,15 +61,22 @@ def workload(key: int, steps: int, vocabulary: int = SHAPE.vocabulary) -> list[l
 
 
 def play(runner: Runner, steps: list[list[list[Chunk]]], together: bool = True) -> list[list[StepOutput]]:
-    """Outputs [step][replica]; ``together``: all replicas begin before the first finishes."""
+    """Outputs [step][replica], settled and read; ``together``: everything waits until the end."""
     outputs = []
     for step in steps:
-        if together:
-            tickets = [runner.begin(replica, chunks) for replica, chunks in enumerate(step)]
-            outputs.append([runner.finish(ticket) for ticket in reversed(tickets)][::-1])
-        else:
-            outputs.append([runner.finish(runner.begin(replica, chunks)) for replica, chunks in enumerate(step)])
-    return outputs
+        outputs.append([])
+        for replica, chunks in enumerate(step):
+            outputs[-1].append(runner.submit(replica, chunks))
+            if not together:
+                runner.settle()
+    runner.settle()
+    return [[StepOutput(runner.read(one.tokens), one.expert_load) for one in step] for step in outputs]
+
+
+def sample(runner: Runner, replica: int, chunk: Chunk) -> int:
+    """What a step of this one chunk samples."""
+    (token,) = runner.read(runner.submit(replica, [chunk]).tokens)
+    return token
 
 
 def same(one: list[list[StepOutput]], other: list[list[StepOutput]]) -> bool:
@@ -94,15 +101,15 @@ def test_every_computed_token_is_counted_in_every_layer(make: Make) -> None:
 def test_only_chunks_that_sample_get_tokens(make: Make) -> None:
     mixed = [Chunk([5, 6], 0, [0], False), Chunk([7], 0, [1], True), Chunk([8, 9, 10], 0, [2], True), Chunk([1], 0, [3], False)]
     runner = make(1)
-    tokens = runner.finish(runner.begin(0, mixed)).tokens
+    tokens = runner.read(runner.submit(0, mixed).tokens)
     assert [token >= 0 for token in tokens] == [False, True, True, False]
     assert all(type(token) is int and -1 <= token < SHAPE.vocabulary for token in tokens)
 
 
 def test_a_step_without_chunks_is_answered(make: Make) -> None:
     runner = make(1)
-    tickets = [runner.begin(0, []), runner.begin(1, [Chunk([5], 0, [0], True)])]
-    empty, other = (runner.finish(ticket) for ticket in tickets)
+    empty, other = runner.submit(0, []), runner.submit(1, [Chunk([5], 0, [0], True)])
+    runner.settle()
     assert empty.tokens == []
     assert empty.expert_load.tolist() == [0] * (SHAPE.layers * SHAPE.experts)
     assert other.expert_load.sum() == SHAPE.layers * SHAPE.top_k
@@ -115,44 +122,70 @@ def test_a_seed_gives_the_same_bits_and_another_seed_others(make: Make) -> None:
     assert not same(first, play(make(8), steps))
 
 
-def test_beginning_all_first_is_finishing_each(make: Make) -> None:
+def test_what_waits_for_each_other_is_what_is_computed_at_once(make: Make) -> None:
     steps = workload(3, 5)
     assert same(play(make(1), steps), play(make(1), steps, together=False))
 
 
-def test_a_ticket_is_answered_once_and_for_all(make: Make) -> None:
-    runner = make(1)
-    ticket = runner.begin(0, [Chunk([5, 6, 7], 0, [0], True)])
-    first = runner.finish(ticket)
-    runner.finish(runner.begin(0, [Chunk([9], 3, [0], True)]))
-    assert runner.finish(ticket) is first
-    with pytest.raises(ValueError, match="another runner"):
-        runner.finish(object())
+def crowd(runner: Runner, source: np.random.Generator, eager: bool) -> list[list[int]]:
+    """Thirty steps of requests that come, prefill, decode what they were promised and leave, all on twelve blocks that
+    change hands at once. Loads and tokens of each step."""
+    free, live, outputs = list(range(12)), [], []
+    for _ in range(30):
+        if len(free) >= 3:
+            live.append({"blocks": [free.pop(int(source.integers(len(free)))) for _ in range(3)], "done": 0, "prompt": 9,
+                         "ids": token_ids(int(source.integers(99)), 9, SHAPE.vocabulary)})
+        chunks = []
+        for one in live:
+            count = max(1, min(4, one["prompt"] - one["done"]))
+            chunks.append(Chunk(one["ids"][one["done"] : one["done"] + count], one["done"], one["blocks"],
+                                one["done"] + count >= one["prompt"]))
+        output = runner.submit(0, chunks)
+        outputs.append(output)
+        if eager:
+            runner.settle()
+        for one, chunk, token in zip(live, chunks, output.tokens, strict=True):
+            one["done"] += len(chunk.tokens)
+            if chunk.sample:
+                one["ids"].append(token)
+        gone = [one for one in live if one["done"] >= 9 and source.random() < 0.4 or one["done"] >= 20]
+        free += [block for one in gone for block in one["blocks"]]
+        live = [one for one in live if one not in gone]
+    runner.settle()
+    return [[*runner.read(output.tokens), *output.expert_load.tolist()] for output in outputs]
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 1 << 32))
+def test_blocks_that_change_hands_keep_their_order(seed: int) -> None:
+    runs = [crowd(make_torch(1), np.random.default_rng(seed), eager) for eager in (False, True)]
+    assert runs[0] == runs[1]
+
+
+def test_promises_are_read_back_more_than_once() -> None:
+    runner = make_torch(1)
+    output = runner.submit(0, [Chunk([5, 6, 7], 0, [0], True)])
+    runner.submit(0, [Chunk([9], 3, [0], True)])
+    assert runner.read(output.tokens) == runner.read(output.tokens)
+    assert runner.read(output.tokens)[0] >= 0
 
 
 def test_chunks_that_do_not_fit_are_refused(make: Make) -> None:
     for chunk in (Chunk([], 0, [0], True), Chunk([1], SHAPE.context, range(BLOCKS), True), Chunk([1] * 9, 0, [0], True)):
         with pytest.raises(ValueError, match="chunk"):
-            make(1).begin(0, [chunk])
+            make(1).submit(0, [chunk])
 
 
 def test_decoding_feeds_on_the_cache_of_earlier_steps() -> None:
     runner, other = make_torch(1), make_torch(1)
     ids = token_ids(4, 40, SHAPE.vocabulary)
     table = [9, 2, 30, 4, 17, 5]
-    generated = [runner.finish(runner.begin(2, [Chunk(ids, 0, table, True)])).tokens[0]]
+    generated = [sample(runner, 2, Chunk(ids, 0, table, True))]
     for i in range(6):
-        generated += runner.finish(runner.begin(2, [Chunk([generated[-1]], 40 + i, table, True)])).tokens
-    whole = [other.finish(other.begin(0, [Chunk(ids + generated[:i], 0, table, True)])).tokens[0] for i in range(7)]
+        generated.append(sample(runner, 2, Chunk([generated[-1]], 40 + i, table, True)))
+    whole = [sample(other, 0, Chunk(ids + generated[:i], 0, table, True)) for i in range(7)]
     assert generated == whole
     assert len(set(generated)) > 1
-
-
-def test_a_replica_has_one_step_at_a_time() -> None:
-    runner = make_torch(1)
-    runner.begin(0, [Chunk([1], 0, [0], True)])
-    with pytest.raises(ValueError, match="replica 0"):
-        runner.begin(0, [Chunk([1], 0, [0], True)])
 
 
 def test_unknown_sizes_and_types_are_named() -> None:

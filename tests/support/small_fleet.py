@@ -25,16 +25,19 @@ class NullRunner:
     shape = ModelShape(layers=2, experts=4, top_k=2, context=2048, vocabulary=64)
     reads_tokens = True
 
-    def begin(self, replica: int, chunks: Sequence[Chunk]) -> list[Chunk]:
+    def submit(self, replica: int, chunks: Sequence[Chunk]) -> StepOutput:
         for chunk in chunks:
             assert len(chunk.tokens) >= 1
             assert len(chunk.block_table) * 8 >= chunk.start + len(chunk.tokens)
-        return list(chunks)
-
-    def finish(self, ticket: Any) -> StepOutput:
         load = np.zeros(8, np.int32)
-        load[0] = load[4] = 2 * sum(len(chunk.tokens) for chunk in ticket)
-        return StepOutput([7 if chunk.sample else -1 for chunk in ticket], load)
+        load[0] = load[4] = 2 * sum(len(chunk.tokens) for chunk in chunks)
+        return StepOutput([7 if chunk.sample else -1 for chunk in chunks], load)
+
+    def settle(self) -> None:
+        """Nothing waits."""
+
+    def read(self, tokens: Sequence[int]) -> list[int]:
+        return list(tokens)
 
 
 class Memory:
