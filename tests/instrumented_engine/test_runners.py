@@ -148,7 +148,7 @@ def crowd(runner: Runner, source: np.random.Generator, eager: bool) -> list[list
             one["done"] += len(chunk.tokens)
             if chunk.sample:
                 one["ids"].append(token)
-        gone = [one for one in live if one["done"] >= 9 and source.random() < 0.4 or one["done"] >= 20]
+        gone = [one for one in live if (one["done"] >= 9 and source.random() < 0.4) or one["done"] >= 20]
         free += [block for one in gone for block in one["blocks"]]
         live = [one for one in live if one not in gone]
     runner.settle()
