@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -21,12 +22,15 @@ from analysis.investigation import Goodput, Impact, Instant, Phase, PhaseState
 from analysis.queries import Tables
 from analysis.signals import Bins, Floats
 
+Stretch = tuple[int, int]
+"""Bins ``first <= i < last`` of bad service."""
+
 OUTAGE_SHARE = 0.5
 """Share of bad requests from which a stretch is an outage."""
 DEGRADED_SHARE = 0.1
 """Share of bad requests from which a stretch is bad at all."""
 LEAVE_SHARE = 0.04
-"""It ends when the share falls below this."""
+"""It ends when the share falls below this (or one and a half times the healthy share, where that is more)."""
 LIMIT_FACTOR = 3.0
 """Limit of the wait, as a multiple of its healthy 95th percentile."""
 SHORT_S, LONG_S = 15.0, 60.0
@@ -37,13 +41,14 @@ CHANCE = 1e-4
 """Probability below which a count of bad requests is no chance."""
 
 _S = 1_000_000_000
-_WIDTHS_S = (1, 2, 5, 10, 15, 30, 60)
+_WIDTHS_S = (5, 10, 15, 30, 60)
 _REQUESTS_A_BIN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Users:
-    """Requests of users: times in ns, per request [n]. ``decided``: its fate is known before the telemetry ends."""
+    """Requests of users: times in ns, per request [n]. ``decided``: answered, or no further attempt can come before the
+    telemetry ends."""
 
     begun: NDArray[np.int64]
     answered: NDArray[np.bool_]
@@ -65,47 +70,48 @@ def load_users(tables: Tables, start_ns: int, end_ns: int) -> Users:
 
 
 def choose_bins(users: Users, start_ns: int, end_ns: int) -> Bins:
-    """Bins that hold about 20 requests each, between 1 s and 1 minute wide."""
+    """Bins that hold about 20 requests each, between 5 s and 1 minute wide."""
     seconds = max((end_ns - start_ns) / _S, 1.0)
     wanted = _REQUESTS_A_BIN / max(len(users.begun) / seconds, 1e-9)
     width = next((w for w in _WIDTHS_S if w >= wanted), _WIDTHS_S[-1])
-    width = max(width, 5)
-    return Bins(start_ns, width * _S, max(1, math.ceil((end_ns - start_ns) / (width * _S))))
+    return Bins(start_ns, end_ns, width * _S)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The impact, and what else the analysis needs of it: per-bin counts [bins], bad stretches as bin ranges."""
+    """The impact, and what else the analysis needs of it: per-bin counts [bins] and the bad stretches."""
 
     impact: Impact
     requests: Floats
     good: Floats
-    stretches: tuple[tuple[int, int], ...]
-    limit_s: float
+    stretches: tuple[Stretch, ...]
+
+    def worst(self) -> Stretch:
+        """The stretch with the most bad requests: the incident proper."""
+        bad = self.requests - self.good
+        return max(self.stretches, key=lambda one: (float(bad[one[0] : one[1]].sum()), -one[0]))
 
 
 def find_impact(users: Users, bins: Bins) -> Finding:
-    """Judge the users' requests over ``bins``."""
+    """Judge the users' requests over ``bins``. A request without an answer is bad once the limit of the wait has passed,
+    whatever becomes of it later; one whose fate is open when the telemetry ends is not counted."""
     at = np.clip((users.begun - bins.start_ns) // bins.width_ns, 0, bins.count - 1)
-    requests = np.bincount(at[users.decided], minlength=bins.count).astype(float)
-    answered = np.bincount(at[users.decided & users.answered], minlength=bins.count).astype(float)
-    limit_s = _limit(users, at, requests, answered)
-    in_time = users.answered & ~(users.wait_s > limit_s)
-    good = np.bincount(at[users.decided & in_time], minlength=bins.count).astype(float)
-    stretches = _stretches(requests, requests - good, bins.width_ns / _S)
+    limit_s = _limit(users, at, bins.count)
+    judged = users.decided | ((bins.end_ns - users.begun) / _S > limit_s)
+    requests = np.bincount(at[judged], minlength=bins.count).astype(float)
+    good = np.bincount(at[users.answered & ~(users.wait_s > limit_s)], minlength=bins.count).astype(float)
+    stretches = find_stretches(requests, requests - good, bins.width_ns / _S)
     slo = _slo(limit_s)
-    goodput = tuple(
-        Goodput(Instant(bins.at(i)), int(requests[i]), int(good[i])) for i in range(bins.count)
-    )
+    goodput = tuple(Goodput(Instant(bins.at(i)), int(requests[i]), int(good[i])) for i in range(bins.count))
     if not stretches:
-        return Finding(Impact(slo, None, None, 0.0, (), goodput), requests, good, (), limit_s)
+        return Finding(Impact(slo, None, None, 0.0, (), goodput), requests, good, ())
     first, last = stretches[0][0], stretches[-1][1]
     bad, seen = float((requests - good)[first:last].sum()), float(requests[first:last].sum())
     impact = Impact(
         slo, Instant(bins.at(first)), Instant(bins.at(last)), bad / max(seen, 1.0),
         _phases(stretches, requests, requests - good, bins), goodput,
     )  # fmt: skip
-    return Finding(impact, requests, good, tuple(stretches), limit_s)
+    return Finding(impact, requests, good, tuple(stretches))
 
 
 def _slo(limit_s: float) -> str:
@@ -113,16 +119,16 @@ def _slo(limit_s: float) -> str:
     return f"a request is good when any attempt is answered{limit}; bad from {DEGRADED_SHARE:.0%} bad requests on"
 
 
-def _limit(users: Users, at: NDArray[np.int64], requests: Floats, answered: Floats) -> float:
+def _limit(users: Users, at: NDArray[np.int64], count: int) -> float:
     """The longest acceptable wait: a multiple of the 95th percentile in the calmer half of the bins that answered all."""
-    share = answered / np.maximum(requests, 1.0)
-    healthy = np.flatnonzero((requests > 0) & (share >= 0.97))
+    requests = np.bincount(at[users.decided], minlength=count)
+    answered = np.bincount(at[users.answered], minlength=count)
+    healthy = np.flatnonzero((requests > 0) & (answered >= 0.97 * requests))
     if len(healthy) == 0:
         return math.inf
-    middle = np.array([np.nanmedian(users.wait_s[(at == i) & users.answered]) for i in healthy])
+    middle = np.array([np.median(users.wait_s[(at == i) & users.answered]) for i in healthy])
     calm = healthy[middle <= np.median(middle)]
-    waits = users.wait_s[np.isin(at, calm) & users.answered & ~np.isnan(users.wait_s)]
-    return LIMIT_FACTOR * float(np.quantile(waits, 0.95)) if len(waits) else math.inf
+    return LIMIT_FACTOR * float(np.quantile(users.wait_s[np.isin(at, calm) & users.answered], 0.95))
 
 
 def _ahead(values: Floats, length: int) -> Floats:
@@ -131,37 +137,40 @@ def _ahead(values: Floats, length: int) -> Floats:
     return np.convolve(padded, np.ones(length), "valid")
 
 
-def _stretches(requests: Floats, bad: Floats, width_s: float) -> list[tuple[int, int]]:
-    """Bad stretches as bin ranges, short gaps closed."""
+def find_stretches(requests: Floats, bad: Floats, width_s: float) -> list[Stretch]:
+    """Bad stretches from counts per bin [bins], each bin ``width_s`` seconds wide."""
     count = len(requests)
     short, long = max(1, round(SHORT_S / width_s)), max(2, round(LONG_S / width_s))
-    healthy = _healthy_share(requests, bad)
     fast, slow = (_ahead(bad, n) / np.maximum(_ahead(requests, n), 1.0) for n in (short, long))
     entering = (fast >= DEGRADED_SHARE) & (slow >= DEGRADED_SHARE)
-    entering &= np.array([
-        _chance(int(b), float(r) * healthy) < CHANCE
-        for b, r in zip(_ahead(bad, long), _ahead(requests, long), strict=True)
-    ])  # fmt: skip
-    found: list[tuple[int, int]] = []
+    healthy = _healthy_share(requests, bad)
+    entering &= chance(_ahead(bad, long), _ahead(requests, long) * healthy) < CHANCE
+    leave = max(LEAVE_SHARE, 1.5 * healthy)
+    seen = int(np.flatnonzero(requests)[-1]) + 1 if bool(requests.any()) else 0
+    fine = (bad < leave * np.maximum(requests, 1.0)) & (requests > 0)
+    found: list[Stretch] = []
     i = 0
     while i < count:
-        if not entering[i] or bad[i] == 0:
+        if not entering[i]:
             i += 1
             continue
-        end = i + 1
-        while end < count and (slow[end] >= LEAVE_SHARE or fast[end] >= DEGRADED_SHARE):
+        first = end = i
+        while end < count and (end == i or slow[end] >= leave or fast[end] >= DEGRADED_SHARE):
             end += 1
-        while end > i + 1 and bad[end - 1] < LEAVE_SHARE * max(requests[end - 1], 1.0) and requests[end - 1] > 0:
-            end -= 1
-        found.append((i, end))
         i = end
-    return _joined(found, round(RECOVERED_S / width_s))
+        while first < end - 1 and (fine[first] or requests[first] == 0):
+            first += 1
+        while end > first + 1 and fine[end - 1]:
+            end -= 1
+        found.append((first, count if end >= seen else end))
+    return _joined(found, requests, round(RECOVERED_S / width_s))
 
 
-def _joined(found: list[tuple[int, int]], gap: int) -> list[tuple[int, int]]:
-    joined: list[tuple[int, int]] = []
+def _joined(found: list[Stretch], requests: Floats, gap: int) -> list[Stretch]:
+    """Stretches with fewer than ``gap`` bins of service between them are one; bins without requests show none."""
+    joined: list[Stretch] = []
     for first, last in found:
-        if joined and first - joined[-1][1] < gap:
+        if joined and int((requests[joined[-1][1] : first] > 0).sum()) < gap:
             joined[-1] = (joined[-1][0], last)
         else:
             joined.append((first, last))
@@ -176,48 +185,50 @@ def _healthy_share(requests: Floats, bad: Floats) -> float:
     return max(0.005, min(0.05, float(np.quantile(bad[seen] / requests[seen], 0.25))))
 
 
-def _chance(count: int, expected: float) -> float:
-    """P(at least ``count``) of a Poisson variable with mean ``expected``."""
-    if count == 0:
-        return 1.0
-    term = below = math.exp(-expected)
-    for k in range(1, count):
-        term *= expected / k
-        below += term
-    return max(0.0, 1.0 - below)
+def chance(counts: Floats, expected: Floats) -> Floats:
+    """Upper bound on P(at least so many) of Poisson variables with the means ``expected`` (Chernoff)."""
+    counts, expected = np.maximum(counts, 1e-9), np.maximum(expected, 1e-9)
+    bound = np.exp(counts - expected - counts * np.log(counts / expected))
+    return np.where(counts > expected, bound, 1.0)
 
 
-def _phases(stretches: list[tuple[int, int]], requests: Floats, bad: Floats, bins: Bins) -> tuple[Phase, ...]:
-    """Outage and degraded parts of each stretch, what lies between them, and the end."""
+def _phases(stretches: list[Stretch], requests: Floats, bad: Floats, bins: Bins) -> tuple[Phase, ...]:
+    """Outage and degraded parts of each stretch, what lies between them, and the end. An outage after an outage that was
+    recovered from is a relapse."""
     phases: list[Phase] = []
 
     def add(state: PhaseState, first: int, last: int) -> None:
         if first < last:
-            phases.append(Phase(state, Instant(bins.at(first)), Instant(min(bins.at(last), bins.end_ns))))
+            phases.append(Phase(state, Instant(bins.at(first)), Instant(bins.at(last))))
 
     window = max(2, round(30.0 / (bins.width_ns / _S)))
+    worst: PhaseState = "outage"
     for number, (first, last) in enumerate(stretches):
-        worst: PhaseState = "outage" if number == 0 else "relapse"
-        for state, begin, end in _parts(requests[first:last], bad[first:last], window, worst):
-            add(state, first + begin, first + end)
-        if number + 1 < len(stretches):
-            add("recovered", last, stretches[number + 1][0])
+        if number > 0:
+            add("recovered", stretches[number - 1][1], first)
+        for heavy, begin, end in _parts(requests[first:last], bad[first:last], window):
+            add(worst if heavy else "degraded", first + begin, first + end)
+        if any(phase.state == "outage" for phase in phases):
+            worst = "relapse"
     add("over", stretches[-1][1], bins.count)
     return tuple(phases)
 
 
-def _parts(requests: Floats, bad: Floats, window: int, worst: PhaseState) -> list[tuple[PhaseState, int, int]]:
-    """Split one stretch where the share of bad requests, smoothed, crosses ``OUTAGE_SHARE``; parts shorter than the
-    window join their neighbour."""
-    ones = np.ones(window)
-    share = np.convolve(bad, ones, "same") / np.maximum(np.convolve(requests, ones, "same"), 1.0)
-    heavy = share >= OUTAGE_SHARE
+def _parts(requests: Floats, bad: Floats, window: int) -> list[tuple[bool, int, int]]:
+    """Split one stretch where the share of bad requests, smoothed, crosses ``OUTAGE_SHARE``: whether it is above, and from
+    where to where. Lighter parts that are shorter than the window join the heavy one before them."""
+    ones = np.ones(min(window, len(bad)))
+    asked = np.convolve(requests, ones, "same")
+    heavy = np.convolve(bad, ones, "same") >= OUTAGE_SHARE * np.maximum(asked, 1.0)
+    for i in np.flatnonzero(asked[1:] == 0) + 1:
+        heavy[i] = heavy[i - 1]
     edges = [0, *(int(i) + 1 for i in np.flatnonzero(heavy[1:] != heavy[:-1])), len(heavy)]
-    parts: list[tuple[PhaseState, int, int]] = []
-    for begin, end in zip(edges, edges[1:], strict=False):
-        state: PhaseState = worst if heavy[begin] else "degraded"
-        if parts and (parts[-1][0] == state or (state == "degraded" and end - begin < window and end < len(heavy))):
+    parts: list[tuple[bool, int, int]] = []
+    for begin, end in pairwise(edges):
+        if parts and not heavy[begin] and end - begin < window and end < len(heavy):
+            parts[-1] = (True, parts[-1][1], end)
+        elif parts and parts[-1][0] == heavy[begin]:
             parts[-1] = (parts[-1][0], parts[-1][1], end)
         else:
-            parts.append((state, begin, end))
+            parts.append((bool(heavy[begin]), begin, end))
     return parts

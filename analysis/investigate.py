@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from analysis import queries
 from analysis.cascade import trace_cascade
 from analysis.coverage import describe, row_counts
@@ -20,32 +18,34 @@ from analysis.investigation import (
     Window,
 )
 from analysis.loops import find_loops
-from analysis.onsets import choose_healthy
 from analysis.phases import phase_seconds
 from analysis.queries import Tables
 from analysis.rejections import rule_out
-from analysis.scene import Change, Scene, ask
+from analysis.scene import Scene, ask, look
 from analysis.signals import Bins, fit_step_cost, load_board
 from analysis.triggers import NAMED, Hypothesis, change_before, name_triggers, rank
+
+_AFTERWARDS = "no healthy time before the impact: compared with time after it, and no trigger is claimed"
 
 
 def investigate(tables: Tables, window: tuple[int, int] | None = None) -> Investigation:
     """Investigate a store from its telemetry alone. ``window``: start and end in UTC ns, all there is when None.
 
-    Without an incident the lists are empty. ``abstained``: something happened and no trigger stands out.
+    Without an incident the lists are empty. ``abstained``: something happened and no trigger stands out, or nothing can
+    be judged.
     """
     rows = row_counts(tables)
     start_ns, end_ns = _window(tables, window)
     whole = Window(Instant(start_ns), Instant(end_ns))
-    if rows["requests"] == 0 or end_ns <= start_ns:
+    users = load_users(tables, start_ns, end_ns)
+    if len(users.begun) == 0:
         impact = Impact("no request was seen, so what users felt cannot be judged", None, None, 0.0)
         return Investigation(whole, describe(tables, rows, None, []), Calibration(), abstained=True, impact=impact)
-    users = load_users(tables, start_ns, end_ns)
     bins = choose_bins(users, start_ns, end_ns)
     finding = find_impact(users, bins)
     if not finding.stretches:
-        cover = describe(tables, rows, load_board(tables, bins, None), [])
-        return Investigation(whole, cover, Calibration(), abstained=False, impact=finding.impact)
+        board = load_board(tables, bins, fit_step_cost(tables, bins, 0, bins.count))
+        return Investigation(whole, describe(tables, rows, board, []), Calibration(), abstained=False, impact=finding.impact)
     return _explain(tables, rows, whole, bins, finding)
 
 
@@ -58,25 +58,20 @@ def _window(tables: Tables, window: tuple[int, int] | None) -> tuple[int, int]:
 
 
 def _explain(tables: Tables, rows: dict[str, int], whole: Window, bins: Bins, finding: Finding) -> Investigation:
-    first, last = finding.stretches[0]
-    over = finding.stretches[-1][1] if finding.stretches[-1][1] < bins.count else None
-    cost = fit_step_cost(tables, bins.start_ns, bins.at(max(first, 1)), bins.width_ns)
-    board = load_board(tables, bins, cost)
-    healthy = choose_healthy(board, bins, first, over)
-    if healthy is None:
-        cover = describe(tables, rows, board, ["the telemetry holds no healthy time to compare with"])
+    """The worst stretch of bad service is explained; what surrounds it is told."""
+    scene = look(tables, bins, finding)
+    if scene is None:
+        cover = describe(tables, rows, load_board(tables, bins, None), ["the telemetry holds no healthy time to compare with"])
         return Investigation(whole, cover, Calibration(), abstained=True, impact=finding.impact,
                              residual_probability=1.0, episodes=_episodes(bins, finding, ()))
-    warnings = [] if healthy.last <= first else ["too little healthy time before the impact: compared with time after it"]
-    scene = Scene(tables, bins, board, cost, healthy, finding, first, last, *_surroundings(tables, whole))
     ranked = rank(scene)
     triggers = name_triggers(scene, ranked)
-    abstained = triggers[0].probability < NAMED
-    best = ranked[0][0]
+    best, probability = ranked[0]
+    abstained = not (probability >= NAMED and best.signature.strength > 0 and scene.healthy.before)
     amplifiers, sustainers = find_loops(scene, None if abstained else best)
     return Investigation(
         whole,
-        describe(tables, rows, board, warnings),
+        describe(tables, rows, scene.board, [] if scene.healthy.before else [_AFTERWARDS]),
         Calibration(),
         abstained,
         finding.impact,
@@ -92,15 +87,6 @@ def _explain(tables: Tables, rows: dict[str, int], whole: Window, bins: Bins, fi
     )
 
 
-def _surroundings(tables: Tables, whole: Window) -> tuple[tuple[str, ...], frozenset[tuple[str, str]], tuple[Change, ...]]:
-    entities = {row["entity"] for row in tables.query(queries.sql("entities")).to_pylist()}
-    relations = {(row["src"], row["dst"]) for row in tables.query(queries.sql("relations")).to_pylist()}
-    cohorts = {row["cohort"] for row in tables.query("SELECT DISTINCT COALESCE(cohort, 'all') AS cohort FROM requests").to_pylist()}
-    rows = tables.query(queries.sql("changes", start_ns=whole.start, end_ns=whole.end)).to_pylist()
-    changes = tuple(Change(row["ts_ns"], row["kind"], row["entity"], row["summary"]) for row in rows)
-    return tuple(sorted(entities | {f"cohort:{name}" for name in cohorts})), frozenset(relations), changes
-
-
 def _initiators(scene: Scene, best: Hypothesis, trigger: Trigger) -> tuple[Initiator, ...]:
     change = change_before(scene, best.mechanism, best.entity, trigger.onset)
     if change is None:
@@ -114,10 +100,13 @@ def _initiators(scene: Scene, best: Hypothesis, trigger: Trigger) -> tuple[Initi
 
 
 def _episodes(bins: Bins, finding: Finding, triggers: tuple[Trigger, ...]) -> tuple[Episode, ...]:
-    episodes = []
-    for number, (first, last) in enumerate(finding.stretches):
-        episode = Episode(Instant(bins.at(first)), Instant(bins.at(last)), tuple(t.rank for t in triggers))
-        episodes.append(episode if number == 0 else replace(episode, triggers=(), note="relapse"))
-    return tuple(episodes)
-
-
+    """The stretches of bad service; the triggers are those of the worst, which alone was explained."""
+    worst = finding.worst()
+    return tuple(
+        Episode(
+            Instant(bins.at(stretch[0])), Instant(bins.at(stretch[1])),
+            tuple(trigger.rank for trigger in triggers) if stretch == worst else (),
+            "relapse" if stretch > worst else "before the worst" if stretch < worst else "",
+        )
+        for stretch in finding.stretches
+    )  # fmt: skip

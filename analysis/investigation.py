@@ -19,6 +19,9 @@ VERSION = 1
 Instant = NewType("Instant", int)
 """UTC nanoseconds."""
 
+Bound = NewType("Bound", float)
+"""An upper bound; infinity, which JSON does not know, is null there."""
+
 PhaseState = Literal["outage", "degraded", "recovered", "relapse", "over"]
 
 
@@ -130,7 +133,7 @@ class Loop:
 
     entity: str
     mechanism: str
-    gain: tuple[float, float]
+    gain: tuple[float, Bound]
     basis: Literal["hysteresis", "model"]
     evidence: tuple[Evidence, ...] = ()
 

@@ -7,10 +7,11 @@ import json
 import types
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from analysis.investigation import VERSION, Instant, Investigation
+from analysis.investigation import VERSION, Bound, Instant, Investigation
 
 _PLAIN: dict[Any, dict[str, Any]] = {
     Instant: {"type": "string", "format": "date-time"},
+    Bound: {"type": ["number", "null"]},
     str: {"type": "string"},
     int: {"type": "integer"},
     float: {"type": "number"},
@@ -55,7 +56,8 @@ def _of(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
 def _array(items: tuple[Any, ...], definitions: dict[str, Any]) -> dict[str, Any]:
     if items[-1] is Ellipsis:
         return {"type": "array", "items": _of(items[0], definitions)}
-    return {"type": "array", "items": _of(items[0], definitions), "minItems": len(items), "maxItems": len(items)}
+    return {"type": "array", "prefixItems": [_of(item, definitions) for item in items],
+            "minItems": len(items), "maxItems": len(items)}
 
 
 def _object(kind: type, definitions: dict[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 Judged first by hysteresis in fresh demand (Bronson et al., HotOS 2021): once the trigger's own signal is back, do the same
 first attempts per second that were served before still get no answer, while the engine works for clients that have left?
-Where the trigger never returns, a model decides, and says so: could the fleet, as fast as it is now, compute what first
-attempts alone need? The gain is that model's other half: the load of all attempts over what the fleet can compute, with a
-95 % interval from resampled bins. It is no causal estimate (regressions of load on failures are confounded).
+That shows that some loop holds, not yet that retries do. So a model is asked too: could the fleet do the first attempts
+alone, at the engine time that each costs now? If surely not (caches are cold, say), cutting retries would not free it, and
+they only amplify. Where the trigger never returns the model decides alone, and the answer says so. The gain is the model's
+other half: the load of all attempts over what the fleet can do, with a 95 % interval from resampled bins. It is no causal
+estimate (regressions of load on failures are confounded).
 """
 
 from __future__ import annotations
@@ -13,10 +15,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-from analysis.demand import fleet_rate
-from analysis.investigation import Evidence, Loop, iso
+from analysis import queries
+from analysis.investigation import Bound, Evidence, Loop, iso
 from analysis.onsets import effect_of
 from analysis.scene import Scene, ask, meaning
 from analysis.signals import Floats
@@ -29,18 +32,23 @@ WASTED_AMPLIFIES, WASTED_SUSTAINS = 0.1, 0.3
 SAME_DEMAND = 1.25
 """Fresh demand up to this multiple of the healthy mean, or up to what was served well at some other time, is the same."""
 DRAWS = 400
+WAITING = 0.5
+"""Requests waiting per request in the batch from which the fleet is saturated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Prompt-token load over what the saturated fleet computes: by first attempts alone and by all; 95 % intervals."""
+    """Engine time asked for over engine time there is in the saturated bins ``first <= i < last``, by first attempts alone
+    and by all, each at what it costs then; 95 % intervals."""
 
+    first: int
+    last: int
     fresh: tuple[float, float]
     loop: tuple[float, float]
 
 
 def find_loops(scene: Scene, trigger: Hypothesis | None) -> tuple[tuple[Loop, ...], tuple[Loop, ...]]:
-    """Amplifiers and sustainers of the episode."""
+    """Amplifiers and sustainers of the episode. ``trigger``: None when none is claimed."""
     bad = _bad_bins(scene)
     if len(bad) == 0:
         return (), ()
@@ -50,25 +58,20 @@ def find_loops(scene: Scene, trigger: Hypothesis | None) -> tuple[tuple[Loop, ..
         return (), ()
     attempts = scene.board["demand.attempts"][entity]
     more = attempts.mean(first, last) / attempts.mean(scene.healthy.first, scene.healthy.last)
-    wasted = _wasted(scene, first, last)
+    wasted = scene.fleet("replica.wasted", first, last)
     if not (more >= ATTEMPTS_FACTOR and wasted >= WASTED_AMPLIFIES):
         return (), ()
-    model = _model(scene, bad)
     back = None if trigger is None else _back(scene, trigger)
+    model = (None if back is None else _model(scene, back, scene.last)) or _model(scene, first, last)
     evidence = _work(scene, entity, first, last, model)
-    sustains = wasted >= WASTED_SUSTAINS
     if back is not None and trigger is not None:
-        held = sustains and _hysteresis(scene, back)
+        held = _hysteresis(scene, back) and (model is None or model.fresh[0] < 1.0)
         evidence += _after(scene, entity, trigger, back)
-        loop = Loop(entity, "retry_storm", _gain(model), "hysteresis", evidence)
     else:
-        held = sustains and model is not None and model.fresh[1] < 1.0 < model.loop[0]
-        loop = Loop(entity, "retry_storm", _gain(model), "model", evidence)
-    return ((), (loop,)) if held else ((loop,), ())
-
-
-def _gain(model: Model | None) -> tuple[float, float]:
-    return (0.0, math.inf) if model is None else model.loop
+        held = model is not None and model.fresh[1] < 1.0 < model.loop[0]
+    gain = (0.0, Bound(math.inf)) if model is None else (model.loop[0], Bound(model.loop[1]))
+    loop = Loop(entity, "retry_storm", gain, "model" if back is None else "hysteresis", evidence)
+    return ((), (loop,)) if held and wasted >= WASTED_SUSTAINS else ((loop,), ())
 
 
 def _bad_bins(scene: Scene) -> NDArray[np.int64]:
@@ -88,38 +91,35 @@ def _cohort(scene: Scene, first: int, last: int) -> str | None:
     return max(retries, key=lambda entity: (retries[entity], entity)) if retries else None
 
 
-def _wasted(scene: Scene, first: int, last: int) -> float:
-    of = scene.board.get("replica.wasted", {}).values()
-    busy = sum(float(series.den[first:last].sum()) for series in of)
-    return sum(float(series.num[first:last].sum()) for series in of) / busy if busy > 0 else 0.0
-
-
 def _back(scene: Scene, trigger: Hypothesis) -> int | None:
     """The bin from which the trigger's own signal stays healthy to the end of the episode, if that leaves half a minute."""
     found = trigger.signature.found
-    if found is None or found.signal.scale == "share" and found.signal.kind == "gateway":
+    if found is None or (found.signal.scale == "share" and found.signal.kind == "gateway"):
         return None
     series = scene.board[found.signal.name][found.entity]
     baseline = series.mean(scene.healthy.first, scene.healthy.last)
-    width = max(1, round(30e9 / scene.bins.width_ns))
+    width = scene.bins.wide(30.0)
     back = scene.last
-    for start in range(scene.last - 1, found.first, -1):
-        value = series.mean(start, min(start + width, scene.last))
+    for start in range(scene.last - width, found.first, -1):
+        value = series.mean(start, start + width)
         effect = effect_of(found.signal, value, baseline, scene.healthy.wait_s, found.direction)
-        if not effect < 0.5:
+        if effect >= 0.5:
             break
-        back = start
-    return back if scene.last - back >= width else None
+        back = back if math.isnan(effect) else start
+    return back if back < scene.last else None
 
 
 def _hysteresis(scene: Scene, back: int) -> bool:
     """Same fresh demand as before, and yet at least half of the requests bad."""
-    fresh = fleet_rate(scene, "demand.fresh")
+    fresh = np.zeros(scene.bins.count)
+    for series in scene.board["demand.fresh"].values():
+        fresh += series.num / series.den
     requests, good = scene.finding.requests, scene.finding.good
+    width = scene.bins.wide(30.0)
     served = [
-        float(fresh[i : i + 6].mean())
-        for i in range(0, scene.bins.count - 6)
-        if requests[i : i + 6].sum() > 0 and good[i : i + 6].sum() >= 0.97 * requests[i : i + 6].sum()
+        float(fresh[i : i + width].mean())
+        for i in range(scene.bins.count - width)
+        if requests[i : i + width].sum() > 0 and good[i : i + width].sum() >= 0.97 * requests[i : i + width].sum()
     ]
     before = float(fresh[scene.healthy.first : scene.healthy.last].mean())
     now = float(fresh[back : scene.last].mean())
@@ -127,36 +127,31 @@ def _hysteresis(scene: Scene, back: int) -> bool:
     return now <= max([SAME_DEMAND * before, *served]) and lost >= 0.5
 
 
-def _model(scene: Scene, bad: NDArray[np.int64]) -> Model | None:
-    """None without steps or without bins in which requests waited."""
-    computed, fresh = fleet_rate(scene, "replica.computed"), fleet_rate(scene, "demand.fresh")
-    attempts = np.zeros(scene.bins.count)
-    for series in scene.board.get("demand.attempts", {}).values():
-        attempts += series.num
-    attempts /= scene.bins.width_ns / 1e9
-    healthy = slice(scene.healthy.first, scene.healthy.last)
-    a_request = float(computed[healthy].sum()) / max(float(fresh[healthy].sum()), 1e-9)
-    saturated = bad[_waiting(scene)[bad] > 0.5] if len(bad) else bad
-    if a_request <= 0 or len(saturated) < 3 or float(computed[saturated].sum()) <= 0:
+def _model(scene: Scene, first: int, last: int) -> Model | None:
+    """None without steps, when requests did not wait, or when too few first attempts were run to know their cost."""
+    if not scene.fleet("replica.waiting", first, last) > WAITING:
         return None
-    random = np.random.default_rng(0)
-    draws = saturated[random.integers(0, len(saturated), (DRAWS, len(saturated)))]
-    capacity = computed[draws].mean(axis=1)
-    of_fresh, of_all = (a_request * load[draws].mean(axis=1) / capacity for load in (fresh, attempts))
-    return Model(_interval(of_fresh), _interval(of_all))
+    sql = queries.sql("attempt_work", start_ns=scene.bins.at(first), end_ns=scene.bins.at(last), bin_ns=scene.bins.width_ns)
+    frame = scene.tables.frame(sql).filter(pl.col("bin") < last - first)
+    there = np.zeros(scene.bins.count)
+    for series in scene.board["replica.busy"].values():
+        there += series.num
+    draws = np.random.default_rng(0).integers(0, max(frame.height, 1), (DRAWS, frame.height))
+    total = {name: frame[name].to_numpy()[draws].sum(axis=1) for name in frame.columns if name != "bin"}
+    capacity = there[first + frame["bin"].to_numpy()[draws]].sum(axis=1)
+    known = (total["fresh_ran"] > 0) & (capacity > 0)
+    if known.mean() < 0.95:
+        return None
+    fresh, loop = (
+        total[kind][known] * total[f"{kind}_ns"][known] / (total[f"{kind}_ran"] * capacity)[known]
+        for kind in ("fresh", "attempts")
+    )
+    return Model(first, last, _interval(fresh), _interval(loop))
 
 
 def _interval(draws: Floats) -> tuple[float, float]:
     low, high = np.quantile(draws, [0.025, 0.975])
     return round(float(low), 3), round(float(high), 3)
-
-
-def _waiting(scene: Scene) -> Floats:
-    """Requests waiting per request running, fleet-wide, per bin."""
-    num, den = np.zeros(scene.bins.count), np.zeros(scene.bins.count)
-    for series in scene.board.get("replica.waiting", {}).values():
-        num, den = num + series.num, den + series.den
-    return num / np.maximum(den, 1.0)
 
 
 def _work(scene: Scene, entity: str, first: int, last: int, model: Model | None) -> tuple[Evidence, ...]:
@@ -170,14 +165,19 @@ def _work(scene: Scene, entity: str, first: int, last: int, model: Model | None)
                f"(SELECT {what} FROM requests WHERE {before}) AS baseline")
         items.append(ask(scene.tables, claim, sql))
     if model is not None:
-        rate = "sum(prefill_tokens) / {:.6f}"
-        spans = ((first, last), (scene.healthy.first, scene.healthy.last))
-        values = (f"(SELECT {rate.format((b - a) * scene.bins.width_ns / 1e9)} FROM steps WHERE "
-                  f"start_ns >= {scene.bins.at(a)} AND start_ns < {scene.bins.at(b)})" for a, b in spans)
-        claim = (f"prompt tokens that the fleet computed per second; first attempts alone needed {model.fresh[0]:.2f} to "
-                 f"{model.fresh[1]:.2f} times what it can when saturated, all attempts {model.loop[0]:.2f} to {model.loop[1]:.2f}")
-        items.append(ask(scene.tables, claim, "SELECT {} AS value, {} AS baseline".format(*values)))
+        items += [_load(scene, model, kind) for kind in ("fresh", "attempts")]
     return tuple(items)
+
+
+def _load(scene: Scene, model: Model, kind: str) -> Evidence:
+    """What first attempts alone, or all, ask for. Healthy time has no value for it: a batch costs each less when full."""
+    span = {"start_ns": scene.bins.at(model.first), "end_ns": scene.bins.at(model.last)}
+    width = span["end_ns"] - span["start_ns"]
+    there = f"SELECT sum(num) FROM ({queries.sql('replica_busy', bin_ns=width, **span)}) b"
+    sql = (f"SELECT sum({kind}) * sum({kind}_ns) / nullif(sum({kind}_ran) * ({there}), 0) AS value, "
+           f"CAST(NULL AS DOUBLE) AS baseline FROM ({queries.sql('attempt_work', bin_ns=width, **span)}) w")
+    who, (low, high) = ("first attempts alone", model.fresh) if kind == "fresh" else ("all attempts", model.loop)
+    return ask(scene.tables, f"engine time that {who} ask for, over what there is ({low:.2f} to {high:.2f})", sql)
 
 
 def _after(scene: Scene, entity: str, trigger: Hypothesis, back: int) -> tuple[Evidence, ...]:

@@ -104,6 +104,12 @@ def load_mechanism(path: Path) -> Mechanism:
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{path}: not TOML: {error}") from error
     mechanism: Mechanism = _build(Mechanism, data, path, "")
+    _check(mechanism, path)
+    return mechanism
+
+
+def _check(mechanism: Mechanism, path: Path) -> None:
+    """What types alone do not say; raises BadInput."""
     if mechanism.name != path.stem:
         raise BadInput(f"{path}: name = {mechanism.name!r} must be the file's name, {path.stem!r}")
     for where, name in [*((f"moves.{i}.signal", m.signal) for i, m in enumerate(mechanism.moves)),
@@ -118,7 +124,13 @@ def load_mechanism(path: Path) -> Mechanism:
         if move.role == "signature" and SIGNALS[move.signal].kind != mechanism.entity_kind:
             raise BadInput(f"{path}: moves.{i}.signal = {move.signal!r} is measured on {SIGNALS[move.signal].kind}, "
                            f"not on entity_kind = {mechanism.entity_kind!r}")
-    return mechanism
+        if not 0 < move.weight <= 1:
+            raise BadInput(f"{path}: moves.{i}.weight = {move.weight!r} must be above 0 and at most 1")
+    for i, hop in enumerate(mechanism.path):
+        if len(hop.signals) != len(hop.directions):
+            raise BadInput(f"{path}: path.{i}.directions = {list(hop.directions)!r} must be as many as its signals")
+    if not mechanism.of_role("signature"):
+        raise BadInput(f"{path}: moves = ... has no signature; give one of its moves role = 'signature'")
 
 
 def _near(name: str, known: Any) -> str:
@@ -148,9 +160,11 @@ def _value(kind: Any, value: Any, path: Path, where: str) -> Any:
         kinds = [choices[0]] * len(value) if choices[-1] is Ellipsis else list(choices)
         if len(kinds) == len(value):
             return tuple(_value(k, v, path, f"{where}.{i}") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
-    elif origin is Literal and value in choices or kind is float and type(value) in (int, float):
-        return value
-    elif isinstance(kind, type) and not isinstance(value, bool) and isinstance(value, kind):
+    elif (
+        (origin is Literal and value in choices)
+        or (kind is float and type(value) in (int, float))
+        or (isinstance(kind, type) and not isinstance(value, bool) and isinstance(value, kind))
+    ):
         return value
     elif origin in (Union, types.UnionType):
         raise TypeError(f"{where}: optional keys are not supported")

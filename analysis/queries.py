@@ -44,13 +44,14 @@ def source(name: str) -> str:
 
 
 def literal(value: int | float | str) -> str:
-    """``value`` as an SQL literal; raises ValueError for infinities and NaN."""
+    """``value`` as an SQL literal, a float with an exponent: without one it would be a decimal. Raises ValueError for
+    infinities and NaN."""
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{value} has no SQL literal")
-        return repr(value)
+        return repr(value) if "e" in repr(value) else f"{value!r}e0"
     return str(int(value))
 
 

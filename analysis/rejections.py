@@ -31,28 +31,26 @@ def rule_out(scene: Scene, ranked: list[tuple[Hypothesis, float]]) -> tuple[Reje
 
 def _why(scene: Scene, hypothesis: Hypothesis) -> str:
     reading = hypothesis.signature
-    signal = reading.move.signal
-    if hypothesis.mechanism.family == "demand" and not reading.late and reading.strength == 0:
-        terms = take_apart(scene, scene.healthy.last, scene.horizon)
-        return f"{meaning(signal)} did not move enough before the impact: {terms.text()}"
+    what = meaning(reading.move.signal)
     if reading.late and reading.found is not None:
         later = (reading.found.onset.low - scene.bins.at(scene.first)) / 1e9
-        return (f"{meaning(signal)} on {hypothesis.entity} moved only at {iso(reading.found.onset.low)}, {later:.0f} s after "
-                "users were hit: a consequence")
+        return (f"{what} on {hypothesis.entity} moved only at {iso(reading.found.onset.low)}, {later:.0f} s after users were "
+                "hit: a consequence")
     if reading.strength > 0:
         against = [r for r in hypothesis.readings if r.move.role == "contradiction" and r.strength > 0]
-        reason = f": {against[0].move.why}" if against else ", and explains less than the trigger does"
-        return f"{meaning(signal)} on {hypothesis.entity} moved{reason}"
+        reason = f": {against[0].move.why}" if against else ", and explains less than what is ranked first"
+        return f"{what} on {hypothesis.entity} moved{reason}"
+    if hypothesis.mechanism.family == "demand":
+        return f"{what} did not move enough before users were hit: {take_apart(scene, *scene.lead_up).text()}"
     if reading.move.versus == "peers":
-        return f"{meaning(signal)} set none apart from its peers until users were hit (nearest to it: {hypothesis.entity})"
-    return f"{meaning(signal)} stayed as it was until users were hit (nearest to it: {hypothesis.entity})"
+        return f"{what} set none apart from its peers until users were hit (nearest to it: {hypothesis.entity})"
+    return f"{what} did not move enough before users were hit (nearest to it: {hypothesis.entity})"
 
 
 def _evidence(scene: Scene, hypothesis: Hypothesis) -> tuple[Evidence, ...]:
     reading = hypothesis.signature
-    first, last = scene.healthy.last, scene.horizon
-    if reading.found is not None and not reading.late:
-        first, last = reading.found.first, reading.found.last
-    first = min(first, last - 1)
+    span = scene.lead_up
+    if reading.found is not None and reading.strength > 0:
+        span = (reading.found.first, reading.found.last)
     claim = f"{hypothesis.entity}: {meaning(reading.move.signal)}, until users were hit"
-    return (scene.evidence(claim, reading.move.signal, hypothesis.entity, first, last),)
+    return (scene.evidence(claim, reading.move.signal, hypothesis.entity, *span),)

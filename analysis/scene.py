@@ -10,9 +10,18 @@ import numpy as np
 from analysis import queries
 from analysis.impact import Finding
 from analysis.investigation import Evidence
-from analysis.onsets import Deviation, Healthy, detect, effect_of
+from analysis.onsets import LARGEST, Deviation, Healthy, choose_healthy, detect, effect_of, quiet_time
 from analysis.queries import Tables
-from analysis.signals import SIGNALS, Bins, Board, Direction, StepCost, signal_sql
+from analysis.signals import (
+    SIGNALS,
+    Bins,
+    Board,
+    Direction,
+    StepCost,
+    fit_step_cost,
+    load_board,
+    signal_sql,
+)
 
 GRACE_S = 30.0
 """A cause may show in its own signal so long after the users felt it: scrapes are late and bins have width."""
@@ -48,7 +57,13 @@ class Scene:
     @property
     def horizon(self) -> int:
         """The bin from which on a first deviation can only be a consequence of the impact."""
-        return min(self.last, self.first + 1 + math.ceil(GRACE_S * 1e9 / self.bins.width_ns))
+        return min(self.last, self.first + 1 + self.bins.wide(GRACE_S))
+
+    @property
+    def lead_up(self) -> tuple[int, int]:
+        """The bins in which a cause can have shown: from healthy time, or the end of the trouble before, to the horizon."""
+        since = self.healthy.last if self.healthy.before else self.healthy.since
+        return min(since, self.horizon - 1), self.horizon
 
     def of_kind(self, kind: str) -> list[str]:
         """The entities of one kind."""
@@ -59,11 +74,10 @@ class Scene:
         return (one, other) in self.relations or (other, one) in self.relations
 
     def measured(self, signal: str, entity: str) -> bool:
-        """Whether the signal of the entity has anything in healthy time and in the episode."""
+        """Whether the signal of the entity has anything in healthy time and in the lead-up: silence is no alibi."""
         series = self.board.get(signal, {}).get(entity)
-        if series is None:
-            return False
-        return series.den[self.healthy.first : self.healthy.last].sum() > 0 and series.den[: self.last].sum() > 0
+        spans = ((self.healthy.first, self.healthy.last), self.lead_up)
+        return series is not None and all(series.den[first:last].sum() > 0 for first, last in spans)
 
     def deviation(self, signal: str, entity: str, direction: Direction, until: int | None = None) -> Deviation | None:
         """The first lasting deviation before bin ``until`` (the horizon when None)."""
@@ -81,16 +95,20 @@ class Scene:
             if entity != found.entity:
                 value = series.mean(found.first, found.last)
                 baseline = series.mean(self.healthy.first, self.healthy.last)
-                effects.append(effect_of(found.signal, value, baseline, self.healthy.wait_s, found.direction))
+                effects.append(min(effect_of(found.signal, value, baseline, self.healthy.wait_s, found.direction), LARGEST))
         known = [effect for effect in effects if not math.isnan(effect)]
         return float(np.median(known)) if known else 0.0
+
+    def fleet(self, signal: str, first: int, last: int) -> float:
+        """Value of all entities that have the signal together, over the bins ``first <= i < last``; NaN without any."""
+        of = self.board.get(signal, {}).values()
+        total = sum(float(series.den[first:last].sum()) for series in of)
+        return sum(float(series.num[first:last].sum()) for series in of) / total if total > 0 else math.nan
 
     def evidence(self, claim: str, signal: str, entity: str, first: int, last: int) -> Evidence:
         """The claim with the signal's value over the bins ``first <= i < last`` beside healthy time, as its SQL gives
         them."""
-        sql = self.signal_query(signal, entity, first, last)
-        row = self.tables.query(sql).to_pylist()[0]
-        return Evidence(claim, sql, _number(row["value"]), _number(row["baseline"]))
+        return ask(self.tables, claim, self.signal_query(signal, entity, first, last))
 
     def signal_query(self, signal: str, entity: str, first: int, last: int) -> str:
         """SQL that gives ``value`` over the bins and ``baseline`` over healthy time."""
@@ -105,6 +123,24 @@ class Scene:
     def _over(self, signal: str, first: int, last: int) -> str:
         start, end = self.bins.at(first), self.bins.at(max(last, first + 1))
         return signal_sql(signal, start, end, end - start, self.cost)
+
+
+def look(tables: Tables, bins: Bins, finding: Finding) -> Scene | None:
+    """The worst stretch of ``finding`` in its surroundings; None when there is no healthy time to compare it with."""
+    worst = finding.worst()
+    quiet = quiet_time(finding.stretches, worst, bins)
+    if quiet is None:
+        return None
+    cost = fit_step_cost(tables, bins, quiet.first, quiet.last)
+    board = load_board(tables, bins, cost)
+    entities = {row["entity"] for row in tables.query(queries.sql("entities")).to_pylist()}
+    relations = {(row["src"], row["dst"]) for row in tables.query(queries.sql("relations")).to_pylist()}
+    rows = tables.query(queries.sql("changes", start_ns=bins.start_ns, end_ns=bins.end_ns)).to_pylist()
+    changes = tuple(Change(row["ts_ns"], row["kind"], row["entity"], row["summary"]) for row in rows)
+    return Scene(
+        tables, bins, board, cost, choose_healthy(board, bins, quiet), finding, *worst, tuple(sorted(entities)),
+        frozenset(relations), changes,
+    )  # fmt: skip
 
 
 def ask(tables: Tables, claim: str, sql: str) -> Evidence:

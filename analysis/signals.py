@@ -43,18 +43,17 @@ SIGNALS: dict[str, Signal] = {
     for signal in (
         Signal("users.answered", "cohort", "share", 0.1, "share of requests answered"),
         Signal("demand.fresh", "cohort", "ratio", 1.3, "first attempts per second"),
-        Signal("demand.users", "cohort", "ratio", 1.3, "distinct users per second"),
+        Signal("demand.users", "cohort", "ratio", 1.3, "users who ask, per minute"),
         Signal("demand.prompt", "cohort", "ratio", 1.4, "mean prompt length of first attempts"),
         Signal("demand.attempts", "cohort", "ratio", 1.3, "attempts per first attempt"),
         Signal("gateway.rejected", "gateway", "share", 0.1, "share of attempts turned away"),
         Signal("gateway.wait", "gateway", "ratio", 1.7, "mean wait for the first token"),
         Signal("router.predicted", "router", "share", 0.12, "share of the prompt that the router expects in a cache"),
         Signal("router.unpredicted", "router", "share", 0.04, "share of the prompt in a cache without the router knowing"),
-        Signal("router.imbalance", "router", "ratio", 1.5, "share of the busiest replica, times replicas"),
+        Signal("router.imbalance", "router", "ratio", 1.5, "busiest replica's share of a minute, times replicas"),
         Signal("kv_index.lag", "kv_index", "seconds", 1.0, "age of the oldest block event not applied"),
         Signal("kv_index.backlog", "kv_index", "ratio", 10.0, "block events not applied"),
-        Signal("kv_index.gaps", "kv_index", "ratio", 3.0, "gaps per second in the event streams"),
-        Signal("replica.step_cost", "replica", "ratio", 1.4, "duration of steps, as a multiple of healthy steps for the same work"),
+        Signal("replica.step_cost", "replica", "ratio", 1.4, "duration of steps, over healthy steps for the same work"),
         Signal("replica.waiting", "replica", "share", 1.0, "requests waiting, per request in the batch"),
         Signal("replica.hit", "replica", "share", 0.12, "share of the prompt found in the prefix cache"),
         Signal("replica.wasted", "replica", "share", 0.15, "share of engine time spent for clients that had left"),
@@ -69,20 +68,24 @@ SIGNALS: dict[str, Signal] = {
 
 @dataclass(frozen=True, slots=True)
 class Bins:
-    """Equal bins from ``start_ns`` on; ``count`` of them, each ``width_ns`` long."""
+    """Bins of ``width_ns`` from ``start_ns`` to ``end_ns``; the last one takes what is left over: up to twice as much."""
 
     start_ns: int
+    end_ns: int
     width_ns: int
-    count: int
 
     @property
-    def end_ns(self) -> int:
-        """End of the last bin."""
-        return self.start_ns + self.count * self.width_ns
+    def count(self) -> int:
+        """How many bins, at least one."""
+        return max(1, (self.end_ns - self.start_ns) // self.width_ns)
 
     def at(self, index: int) -> int:
-        """Start of bin ``index``, ns UTC; also of the one after the last."""
-        return self.start_ns + index * self.width_ns
+        """Start of bin ``index``, ns UTC; the end for those after the last."""
+        return self.start_ns + index * self.width_ns if index < self.count else self.end_ns
+
+    def wide(self, seconds: float) -> int:
+        """How many bins make up so many seconds, at least one."""
+        return max(1, round(seconds * 1e9 / self.width_ns))
 
     def index(self, at_ns: int) -> int:
         """The bin that holds ``at_ns``, kept to the range 0 .. count."""
@@ -91,18 +94,12 @@ class Bins:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One signal of one entity: ``num`` and ``den`` per bin [count]; value NaN where ``den`` is 0."""
+    """One signal of one entity: ``num`` and ``den`` per bin [count]."""
 
     entity: str
     signal: Signal
     num: Floats
     den: Floats
-
-    @property
-    def values(self) -> Floats:
-        """num / den per bin, NaN where there is nothing to divide by."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(self.den > 0, self.num / self.den, np.nan)
 
     def mean(self, first: int, last: int) -> float:
         """Value over the bins ``first <= i < last`` together; NaN when they hold nothing."""
@@ -147,23 +144,26 @@ def load_board(tables: Tables, bins: Bins, cost: StepCost | None) -> Board:
 
 
 def _series(signal: Signal, entity: str, part: pl.DataFrame, bins: Bins) -> Series:
+    at = np.minimum(part["bin"].to_numpy(), bins.count - 1)
     num, den = np.zeros(bins.count), np.zeros(bins.count)
-    at = part["bin"].to_numpy()
-    num[at], den[at] = part["num"].fill_null(0.0).to_numpy(), part["den"].fill_null(0.0).to_numpy()
+    np.add.at(num, at, part["num"].fill_null(0.0).to_numpy())
+    np.add.at(den, at, part["den"].fill_null(0.0).to_numpy())
     if signal.name in PER_TIME:
-        den[:] = float(part["den"][0])
+        den[:] = part["den"].fill_null(0.0).to_numpy().max()
+        den[-1] *= (bins.end_ns - bins.at(bins.count - 1)) / bins.width_ns
     return Series(entity, signal, num, den)
 
 
-PER_TIME = ("demand.fresh", "demand.users", "replica.busy", "replica.computed", "replica.evicted", "kv_index.gaps")
+PER_TIME = ("demand.fresh", "demand.users", "replica.busy", "replica.computed", "replica.evicted")
 """Signals whose denominator is time: a bin without rows is a zero, not a gap."""
 
 
-def fit_step_cost(tables: Tables, start_ns: int, end_ns: int, bin_ns: int) -> StepCost | None:
-    """The fleet's cost of a step from healthy time: non-negative least squares over (replica, bin) sums, which are linear
-    in the work as single steps are. None when there are too few steps. A slow replica is outvoted: the fit is repeated
-    without the bins that lie far off (iteratively trimmed least squares, Rousseeuw 1984)."""
-    frame = tables.frame(queries.sql("step_work", start_ns=start_ns, end_ns=end_ns, bin_ns=bin_ns))
+def fit_step_cost(tables: Tables, bins: Bins, first: int, last: int) -> StepCost | None:
+    """The fleet's cost of a step from the bins ``first <= i < last``, or None when there are too few steps: non-negative
+    least squares over (replica, bin) sums, which are linear in the work as single steps are. A slow replica is outvoted:
+    the fit is repeated without the bins that lie far off (iteratively trimmed least squares, Rousseeuw 1984)."""
+    sql = queries.sql("step_work", start_ns=bins.at(first), end_ns=bins.at(last), bin_ns=bins.width_ns)
+    frame = tables.frame(sql)
     if frame.height < 8:
         return None
     work = frame.select("steps", "prefill_tokens", "decode_steps", "decode_tokens").to_numpy().astype(float)

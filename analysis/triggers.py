@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from analysis.investigation import Evidence, Instant, Onset, Trigger
 from analysis.mechanisms import Mechanism, Move, catalogue
@@ -34,7 +34,8 @@ SHOWN = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One move of a mechanism as measured: ``strength`` 0 to 1 (NaN: not measured), and the deviation that shows it."""
+    """One move of a mechanism as measured: ``strength`` 0 to 1 (NaN: not measured), and the deviation that shows it; with
+    strength 0 one that peers share, or that began too late (``late``: surely after the users felt it)."""
 
     move: Move
     strength: float
@@ -66,7 +67,7 @@ def rank(scene: Scene) -> list[tuple[Hypothesis, float]]:
         if mechanism.role == "trigger":
             tried = [_try(scene, mechanism, entity) for entity in scene.of_kind(mechanism.entity_kind)]
             hypotheses += tried if _individual(mechanism) else sorted(tried, key=lambda h: (-h.score, h.entity))[:1]
-    hypotheses = _prefer_earlier(hypotheses)
+    hypotheses = _heed_changes(_prefer_earlier(hypotheses))
     top = max([OUTSIDE, *(hypothesis.score for hypothesis in hypotheses)])
     weights = [math.exp(hypothesis.score - top) for hypothesis in hypotheses]
     total = sum(weights) + math.exp(OUTSIDE - top)
@@ -75,8 +76,8 @@ def rank(scene: Scene) -> list[tuple[Hypothesis, float]]:
 
 
 def name_triggers(scene: Scene, ranked: list[tuple[Hypothesis, float]]) -> tuple[Trigger, ...]:
-    """The hypotheses worth showing, at most five, with their evidence."""
-    shown = [(h, p) for h, p in ranked if p >= SHOWN][:5] or ranked[:1]
+    """The hypotheses worth showing, at most five, with their evidence; those whose signature was seen not to move are not."""
+    shown = [(h, p) for h, p in ranked if p >= SHOWN and h.signature.strength != 0.0][:5]
     return tuple(
         Trigger(
             number, hypothesis.entity, hypothesis.mechanism.name, _equivalents(hypothesis, ranked), probability,
@@ -104,12 +105,11 @@ def _individual(mechanism: Mechanism) -> bool:
 
 
 def _try(scene: Scene, mechanism: Mechanism, entity: str) -> Hypothesis:
-    readings = tuple(_read(scene, move, entity) for move in mechanism.moves)
+    readings = _in_order(tuple(_read(scene, move, entity) for move in mechanism.moves))
     score = sum(_log_odds(reading) for reading in readings)
     score += 0.0 if _reaches_users(scene, entity) else UNREACHABLE
-    found = next((r.found for r in readings if r.move.role == "signature" and r.found and not r.late), None)
+    found = next((r.found for r in readings if r.move.role == "signature" and r.found and r.strength > 0), None)
     change = change_before(scene, mechanism, entity, found.onset) if found else None
-    score += CHANGE_BONUS if change else 0.0
     return Hypothesis(entity, mechanism, readings, score, change)
 
 
@@ -123,16 +123,31 @@ def _read(scene: Scene, move: Move, entity: str) -> Reading:
     best = Reading(move, 0.0, None, late=False)
     for name in measured:
         found = scene.deviation(move.signal, name, move.direction)
-        if found is None:
-            continue
-        effect = found.effect - (max(0.0, scene.peer_effect(found)) if move.versus == "peers" else 0.0)
-        strength = 1.0 - math.exp(-effect) if effect >= 1.0 else 0.0
-        if strength > best.strength:
+        strength = 0.0 if found is None else _strength(scene, move, found)
+        if best.found is None or strength > best.strength:
             best = Reading(move, strength, found, late=False)
     if best.found is None and move.role == "signature":
         after = scene.deviation(move.signal, entity, move.direction, scene.last)
-        return Reading(move, 0.0, after, late=after is not None)
+        late = after is not None and after.onset.low >= scene.bins.at(scene.first)
+        return Reading(move, 0.0, after, late)
     return best
+
+
+def _in_order(readings: tuple[Reading, ...]) -> tuple[Reading, ...]:
+    """Symptoms that surely began before every sign of their cause are not its symptoms: as if absent."""
+    signs = [r.found.onset.low for r in readings if r.move.role == "signature" and r.found and r.strength > 0]
+    if not signs:
+        return readings
+    return tuple(
+        replace(r, strength=0.0) if r.move.role == "symptom" and r.found and r.found.onset.high <= min(signs) else r
+        for r in readings
+    )
+
+
+def _strength(scene: Scene, move: Move, found: Deviation) -> float:
+    """0 to 1: 0.63 at one material unit (beyond the peers' median, where peers count), 0.95 at three; 0 below one."""
+    effect = found.effect - (max(0.0, scene.peer_effect(found)) if move.versus == "peers" else 0.0)
+    return 1.0 - math.exp(-effect) if effect >= 1.0 else 0.0
 
 
 def _log_odds(reading: Reading) -> float:
@@ -171,7 +186,17 @@ def _prefer_earlier(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
         others = [o.signature.found.onset.low for o in there if o is not h and o.signature.found]
         own = h.signature.found
         first = h in there and own is not None and bool(others) and own.onset.high <= min(others)
-        result.append(Hypothesis(h.entity, h.mechanism, h.readings, h.score + FIRST_BONUS, h.change) if first else h)
+        result.append(replace(h, score=h.score + FIRST_BONUS) if first else h)
+    return result
+
+
+def _heed_changes(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
+    """Give the bonus for a recorded change, but at most half the way up to the leader: the order stays as it was."""
+    lead = max((h.score for h in hypotheses), default=0.0)
+    result = []
+    for h in hypotheses:
+        bonus = CHANGE_BONUS if h.score == lead else min(CHANGE_BONUS, (lead - h.score) / 2)
+        result.append(replace(h, score=h.score + bonus) if h.change else h)
     return result
 
 
@@ -208,5 +233,5 @@ def _evidence(scene: Scene, hypothesis: Hypothesis) -> tuple[Evidence, ...]:
             items.append(scene.evidence(claim, reading.move.signal, found.entity, found.first, found.last))
         elif reading.move.role == "signature" and reading.strength == 0.0:
             claim = f"{hypothesis.entity}: not before the impact: {meaning(reading.move.signal)}"
-            items.append(scene.evidence(claim, reading.move.signal, hypothesis.entity, scene.healthy.last, scene.horizon))
+            items.append(scene.evidence(claim, reading.move.signal, hypothesis.entity, *scene.lead_up))
     return tuple(items)

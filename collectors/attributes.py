@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -19,13 +20,17 @@ class Undecodable(ValueError):
 
 
 def text_of(value: AnyValue) -> str | None:
-    """An attribute's value as text: strings as they are, JSON for lists and maps, base64 for bytes, None if unset."""
+    """An attribute's value as text: strings as they are, JSON for lists and maps, base64 for bytes, None if unset.
+
+    Numbers that JSON does not have are strings inside of lists and maps, as protobuf's JSON mapping writes them: "NaN",
+    "Infinity", "-Infinity".
+    """
     text = value.string_value
     if text:
         return text
     plain = _plain(value)
     if isinstance(plain, (list, dict)):
-        return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
+        return json.dumps(plain, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     if isinstance(plain, bool):
         return "true" if plain else "false"
     return None if plain is None else str(plain)
@@ -36,11 +41,18 @@ def text_map(attributes: Iterable[KeyValue]) -> dict[str, str | None]:
     return {attribute.key: text_of(attribute.value) for attribute in attributes}
 
 
-def checked_time(ns: int) -> int:
-    """``ns`` (unsigned, from OTLP) if the contract's signed 64 bits hold it; Undecodable otherwise."""
+def time_of(ns: int) -> int:
+    """``ns`` (unsigned, from OTLP) of a record; Undecodable when it is missing (0) or the contract's 64 bits do not hold it."""
+    if ns == 0:
+        raise Undecodable("it has no time")
     if ns > INT64_MAX:
         raise Undecodable(f"time {ns} ns is beyond the year 2262")
     return ns
+
+
+def time_or_none(ns: int) -> int | None:
+    """As ``time_of``, and None when it is missing."""
+    return time_of(ns) if ns else None
 
 
 def map_array(rows: Sequence[dict[str, str | None]]) -> pa.Array:
@@ -71,9 +83,15 @@ def _plain(value: AnyValue) -> Any:
     if which is None:
         return None
     if which == "array_value":
-        return [_plain(item) for item in value.array_value.values]
+        return [_finite(_plain(item)) for item in value.array_value.values]
     if which == "kvlist_value":
-        return {item.key: _plain(item.value) for item in value.kvlist_value.values}
+        return {item.key: _finite(_plain(item.value)) for item in value.kvlist_value.values}
     if which == "bytes_value":
         return base64.b64encode(value.bytes_value).decode("ascii")
     return getattr(value, which)
+
+
+def _finite(plain: Any) -> Any:
+    if not isinstance(plain, float) or math.isfinite(plain):
+        return plain
+    return "NaN" if math.isnan(plain) else "Infinity" if plain > 0 else "-Infinity"

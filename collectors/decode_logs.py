@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
-from collectors.attributes import Undecodable, checked_time, map_array, text_map, text_of
+from collectors.attributes import Undecodable, map_array, text_map, text_of, time_of, time_or_none
 from collectors.columns import Table
 from collectors.decode_steps import StepRows
 from collectors.edges import EdgeRows
@@ -40,14 +40,15 @@ class LogRows:
             return
         for block in request.resource_logs:
             emitter = self._emitters.read(block.resource)
-            times: list[int] = []
+            times: list[int | None] = []
             for scope in block.scope_logs:
                 for record in scope.log_records:
                     try:
                         times.append(self._record(frame, record, emitter.entity))
                     except Undecodable as error:
                         self._rejects.add(frame, "logs", error, record.SerializeToString())
-            self._edges.declared(frame, emitter, min(times, default=0), max(times, default=0))
+            known = [time for time in times if time is not None]
+            self._edges.declared(frame, emitter, min(known, default=0), max(known, default=0))
 
     def events(self) -> pa.Table:
         """The control facts as Arrow, schema EVENTS, sorted by time."""
@@ -57,11 +58,12 @@ class LogRows:
         """The other records as Arrow, schema LOGS, sorted by time."""
         return _table(LOGS, self._logs)
 
-    def _record(self, frame: int, record: LogRecord, entity: str | None) -> int:
-        ts_ns = checked_time(record.time_unix_nano or record.observed_time_unix_nano)
+    def _record(self, frame: int, record: LogRecord, entity: str | None) -> int | None:
+        ns = record.time_unix_nano or record.observed_time_unix_nano
         if record.event_name == STEP:
             self.steps.add(frame, record.body.bytes_value, entity)
-            return ts_ns
+            return time_or_none(ns)
+        ts_ns = time_of(ns)
         attributes = text_map(record.attributes)
         name = record.event_name or attributes.get(_OLD_EVENT_NAME)
         if name and name.startswith(EVENT_PREFIX):
@@ -69,7 +71,8 @@ class LogRows:
             kind = name.removeprefix(EVENT_PREFIX)
             self._events.append((ts_ns, kind, target, text_of(record.body), attributes, frame))
         else:
-            self._logs.append((ts_ns, record.severity_number, entity, name or None, text_of(record.body), attributes, frame))
+            self._logs.append((ts_ns, record.severity_number or None, entity, name or None, text_of(record.body), attributes,
+                               frame))
         return ts_ns
 
 

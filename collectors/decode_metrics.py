@@ -17,7 +17,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     NumberDataPoint,
 )
 
-from collectors.attributes import Undecodable, checked_time, map_array, text_map
+from collectors.attributes import Undecodable, map_array, text_map, time_of, time_or_none
 from collectors.dialects import Dialects
 from collectors.edges import EdgeRows
 from collectors.rejects import Rejects
@@ -79,8 +79,9 @@ class SampleRows:
             table, sort_keys=[("series_id", "ascending"), ("ts_ns", "ascending"), ("frame", "ascending")]))
 
     def series(self) -> pa.Table:
-        """The new series as Arrow, schema SERIES."""
-        columns: list[Any] = list(zip(*self._series.values(), strict=True)) or [()] * len(SERIES.columns)
+        """The new series as Arrow, schema SERIES, sorted by id."""
+        rows = [row for _, row in sorted(self._series.items())]
+        columns: list[Any] = list(zip(*rows, strict=True)) or [()] * len(SERIES.columns)
         arrays = [map_array(c) if f.name == "labels" else pa.array(c, f.type)
                   for c, f in zip(columns, SERIES.arrow, strict=True)]
         return pa.table(arrays, SERIES.arrow)
@@ -124,18 +125,17 @@ class SampleRows:
 
     def _number(self, frame: int, entity: str | None, metric: Metric, kind: str, point: NumberDataPoint,
                 delta: bool) -> tuple[Any, ...]:
-        ts_ns = checked_time(point.time_unix_nano)
+        ts_ns = time_of(point.time_unix_nano)
         series = self._id(frame, entity, metric, kind, point, ())
-        value: float | None = point.as_double or float(point.as_int)
-        if not value and (point.WhichOneof("value") is None or point.flags & _NO_VALUE):
-            value = None
-        elif delta and value is not None:
-            value = self._state.accumulate(series, value)
-        return series, ts_ns, value, None, None, None, frame
+        which = point.WhichOneof("value")
+        if point.flags & _NO_VALUE or which is None:
+            return series, ts_ns, None, None, None, None, frame
+        value = point.as_double if which == "as_double" else float(point.as_int)
+        return series, ts_ns, self._state.accumulate(series, value) if delta else value, None, None, None, frame
 
     def _histogram(self, frame: int, entity: str | None, metric: Metric, point: HistogramDataPoint,
                    delta: bool) -> tuple[Any, ...]:
-        ts_ns, start_ns = checked_time(point.time_unix_nano), checked_time(point.start_time_unix_nano)
+        ts_ns, start_ns = time_of(point.time_unix_nano), time_or_none(point.start_time_unix_nano) or 0
         buckets = list(point.bucket_counts)
         total = point.sum if point.HasField("sum") else None
         if point.count >= 1 << 63 or any(bucket >= 1 << 63 for bucket in buckets):

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from collectors.attributes import Undecodable, checked_time, map_array, text_map, text_of
+from collectors.attributes import Undecodable, map_array, text_map, text_of, time_of, time_or_none
 from collectors.edges import EdgeRows
 from collectors.promoted import slots
 from collectors.rejects import Rejects
@@ -38,7 +38,7 @@ class SpanRows:
         self._rows: list[list[Any]] = []
         self._extras: list[dict[str, str | None]] = []
         self._resources: list[dict[str, str | None]] = []
-        self._events: list[list[tuple[int, str, dict[str, str | None]]]] = []
+        self._events: list[list[tuple[int | None, str, dict[str, str | None]]]] = []
         self._links: list[list[tuple[int, int, int, dict[str, str | None]]]] = []
         self._frames: list[int] = []
 
@@ -68,7 +68,7 @@ class SpanRows:
                     self._events.append(events)
                     self._links.append(links)
                     self._frames.append(frame)
-                    first, last = min(first or row[6], row[6]), max(last, row[7], row[6])
+                    first, last = min(first or row[6], row[6]), max(last, row[7] or 0, row[6])
             self._edges.declared(frame, emitter, first, last)
 
     def find_edges(self) -> None:
@@ -92,7 +92,7 @@ class SpanRows:
 
 
 def _span(span: Span, service: str | None, entity: str | None) -> tuple[
-        list[Any], dict[str, str | None], list[tuple[int, str, dict[str, str | None]]],
+        list[Any], dict[str, str | None], list[tuple[int | None, str, dict[str, str | None]]],
         list[tuple[int, int, int, dict[str, str | None]]]]:
     try:
         trace_hi, trace_lo = _ids(span.trace_id)
@@ -114,14 +114,14 @@ def _span(span: Span, service: str | None, entity: str | None) -> tuple[
         if extra is _NOTHING:
             extra = {}
         extra[attribute.key] = text_of(attribute.value)
-    events = [(checked_time(x.time_unix_nano), x.name, text_map(x.attributes) if x.attributes else _NOTHING)
+    events = [(time_or_none(x.time_unix_nano), x.name, text_map(x.attributes) if x.attributes else _NOTHING)
               for x in span.events]
-    row = [trace_hi, trace_lo, span_id, parent_id or None, span.name, span.kind, checked_time(span.start_time_unix_nano),
-           checked_time(span.end_time_unix_nano), span.status.code, span.status.message or None, service, entity]
+    row = [trace_hi, trace_lo, span_id, parent_id or None, span.name, span.kind, time_of(span.start_time_unix_nano),
+           time_or_none(span.end_time_unix_nano), span.status.code, span.status.message or None, service, entity]
     return row + promoted, extra, events, links
 
 
-def _event_lists(rows: list[list[tuple[int, str, dict[str, str | None]]]]) -> pa.Array:
+def _event_lists(rows: list[list[tuple[int | None, str, dict[str, str | None]]]]) -> pa.Array:
     flat = [event for row in rows for event in row]
     struct_type = SPANS.column("events").type.value_type
     values = pa.StructArray.from_arrays(

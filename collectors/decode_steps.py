@@ -23,10 +23,11 @@ class StepRows:
         """Take one body; columns it lacks are NULL, ``replica`` is then the emitting entity. Raises Undecodable."""
         try:
             with pa.ipc.open_stream(body) as stream:
-                batches = [batch for batch in stream if batch.num_rows]
-        except (pa.ArrowException, OSError) as error:
+                fitted = [self._fit(batch, entity) for batch in stream if batch.num_rows]
+        except Undecodable:
+            raise
+        except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names that are no UTF-8
             raise Undecodable(f"step body is no Arrow IPC stream: {error}") from error
-        fitted = [self._fit(batch, entity) for batch in batches]
         self._batches += fitted
         self._frames += [frame] * len(fitted)
 

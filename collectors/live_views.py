@@ -24,17 +24,20 @@ def live_files(store: Path, name: str, version: int | None,
 
 
 def create_view(connection: duckdb.DuckDBPyConnection, view: str, name: str, files: Iterable[str]) -> None:
-    """A view with the columns that the contract gives table ``name``, over Parquet files; an empty one without files."""
+    """A view with the columns that the contract gives table ``name``, over Parquet files; an empty one without files.
+
+    It takes the place of a view of that name.
+    """
     names = ", ".join(f'"{column.name}"' for column in TABLES[name].columns)
     listed = ", ".join(literal(file) for file in files)
     if listed:
         source = f"read_parquet([{listed}], hive_partitioning = false)"
     else:
         connection.register(f"{view}_of_no_file", TABLES[name].arrow.empty_table())
-        connection.execute(f"CREATE TABLE no_{view} AS SELECT * FROM {view}_of_no_file")
+        connection.execute(f"CREATE TABLE IF NOT EXISTS no_{view} AS SELECT * FROM {view}_of_no_file")
         connection.unregister(f"{view}_of_no_file")
         source = f"no_{view}"
-    connection.execute(f"CREATE VIEW {view} AS SELECT {names} FROM {source}")
+    connection.execute(f"CREATE OR REPLACE VIEW {view} AS SELECT {names} FROM {source}")
 
 
 def literal(text: str) -> str:

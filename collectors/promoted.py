@@ -66,9 +66,9 @@ def _read_int64(value: AnyValue) -> int | None:
         real = value.double_value
         return int(real) if real.is_integer() and abs(real) < 1 << 63 else None
     text = value.string_value
-    if text.removeprefix("-").isascii() and text.removeprefix("-").isdigit() and len(text) < 20:
+    if len(text) <= 20 and text.isascii() and text.removeprefix("-").isdigit():
         number = int(text)
-        return number if -(1 << 63) <= number < 1 << 63 else None
+        return number if str(number) == text and -(1 << 63) <= number < 1 << 63 else None
     return None
 
 

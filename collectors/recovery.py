@@ -40,9 +40,14 @@ def read_journal(store: Path, journal: uuid.UUID) -> JournalState:
 
 
 def cut_damage(state: JournalState) -> None:
-    """Cut every damaged file back to its intact frames. Call it only after the damage has been written down."""
+    """Cut every damaged file back to its intact frames. Call it only after the damage has been written down.
+
+    A file without any frame goes: a crash may have come right after its start, and its name is the next frame's.
+    """
     for found in state.scans:
-        if found.damage and found.good_bytes < found.size:
+        if not found.places:
+            found.path.unlink()
+        elif found.damage and found.good_bytes < found.size:
             with found.path.open("r+b") as file:
                 file.truncate(found.good_bytes)
 

@@ -9,19 +9,28 @@ A trace is looked for up to ``REACH_HOURS`` before and after an hour: attempts a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import DeltaTable
 
 from collectors.delta_tables import DeltaTables, table_path
 from collectors.hours import HOUR, HOUR_NS, hour_name, hour_number
 from collectors.live_views import create_view, live_files, open_duckdb
-from collectors.schema import ATTEMPT_COLUMNS, PHASES, REQUESTS
+from collectors.schema import ATTEMPT_COLUMNS, PHASES, REQUESTS, SPANS
 from collectors.snapshot import Snapshot
 
 WATERMARK_NS = 600_000_000_000
 REACH_HOURS = 6
+
+_NEEDED = ", ".join(f'"{column.name}"' for column in SPANS.columns
+                    if column.name not in ("attributes", "resource", "events", "links"))
+_QUEUE_WITHOUT_TRANSFER = ("CASE WHEN h.queue_ns >= h.child_kv_transfer_ns THEN h.queue_ns - h.child_kv_transfer_ns "
+                           "WHEN h.queue_ns < h.child_kv_transfer_ns THEN 0 END")
+"""vLLM's time in queue nests the KV transfer that its child span tells apart."""
 
 _TEMPLATE = Path(__file__).with_name("requests.sql").read_text(encoding="utf-8")
 
@@ -31,27 +40,26 @@ def requests_sql(spans: str = "spans") -> str:
     columns = ", ".join(f'"{column.name}"' for column in REQUESTS.columns)
     body = _TEMPLATE.format(
         spans=spans,
-        root_or_engine=_listed(_root_or_engine(name) for name in ATTEMPT_COLUMNS),
-        base_or_phases=_listed(_base_or_phases(name) for name in ATTEMPT_COLUMNS),
-        phase_sums=_listed(f"CAST(sum(CASE WHEN phase = '{name[:-3]}' THEN end_ns - start_ns END) AS BIGINT) AS {name}"
-                           for name in PHASES),
+        attempt_columns=_listed(f"{_attempt_column(name)} AS {name}" for name in ATTEMPT_COLUMNS),
+        phase_sums=_listed(f"CAST(sum(CASE WHEN phase = '{name[:-3]}' THEN ns END) AS BIGINT) AS {name}" for name in PHASES),
+        any_phase=", ".join(f"{of}.{name}" for of in "sp" for name in PHASES),
         phase_columns=_listed(f"p.{name} AS child_{name}" for name in PHASES))
     return f"SELECT {columns} FROM (\n{body})"
 
 
 def late_hours(store: Path, tables: DeltaTables, snapshot: Snapshot, spans: pa.Table) -> set[str]:
-    """The clean hours that new spans make dirty: their own, and those where their traces have spans already."""
-    numbers = {int(number) for number in spans.column("start_ns").to_numpy() // HOUR_NS}
-    first = min(numbers) - REACH_HOURS
+    """The clean hours that new spans, appended already, make dirty: all those where their traces have spans."""
+    first = pc.min(spans.column("start_ns")).as_py() // HOUR_NS - REACH_HOURS
     near = [hour for hour in snapshot.clean_hours if hour_number(hour) >= first]
-    files = live_files(store, "spans", tables.versions().get("spans"), [(HOUR, "in", near)]) if near else []
-    touched: set[str] = {hour_name(number) for number in numbers}
+    if not near:
+        return set()
+    files = live_files(store, "spans", tables.versions().get("spans"), [(HOUR, "in", near)])
     with open_duckdb() as connection:
         create_view(connection, "spans", "spans", files)
         connection.register("fresh", spans.select(["trace_hi", "trace_lo"]))
         rows = connection.execute(f"SELECT DISTINCT start_ns // {HOUR_NS} FROM spans SEMI JOIN fresh "
                                   "USING (trace_hi, trace_lo)").fetchall()
-    return (touched | {hour_name(row[0]) for row in rows}) & set(snapshot.clean_hours)
+    return {hour_name(row[0]) for row in rows} & set(snapshot.clean_hours)
 
 
 def materialise(store: Path, tables: DeltaTables, snapshot: Snapshot, *, all_hours: bool = False) -> list[str]:
@@ -63,24 +71,33 @@ def materialise(store: Path, tables: DeltaTables, snapshot: Snapshot, *, all_hou
         return []
     over = [hour for hour in hours_of(store, "spans", version) - set(snapshot.clean_hours)
             if all_hours or (hour_number(hour) + 1) * HOUR_NS + WATERMARK_NS <= snapshot.watermark_ns]
-    for hour in sorted(over):
-        rows = attempts_of_hour(store, version, hour)
-        if rows.num_rows or hour in hours_of(store, "requests", tables.versions().get("requests")):
-            tables.replace_hour("requests", hour, rows)
+    if not over:
+        return []
+    kept = hours_of(store, "requests", tables.versions().get("requests"))
+    with open_duckdb() as connection:
+        for hour in sorted(over):
+            rows = attempts_of_hour(connection, store, version, hour)
+            if rows.num_rows or hour in kept:
+                tables.replace_hour("requests", hour, rows)
     snapshot.clean_hours = sorted([*snapshot.clean_hours, *over])
     return over
 
 
-def attempts_of_hour(store: Path, spans_version: int, hour: str) -> pa.Table:
-    """The attempts that arrived in an hour, schema REQUESTS, sorted by arrival."""
+def attempts_of_hour(connection: duckdb.DuckDBPyConnection, store: Path, spans_version: int, hour: str) -> pa.Table:
+    """The attempts that arrived in an hour, schema REQUESTS, sorted by arrival.
+
+    ``connection`` gets a table with the spans of all traces that have one in the hour, without what no attempt needs.
+    """
     number = hour_number(hour)
     files = live_files(store, "spans", spans_version, [
         (HOUR, ">=", hour_name(number - REACH_HOURS)), (HOUR, "<=", hour_name(number + REACH_HOURS))])
-    with open_duckdb() as connection:
-        create_view(connection, "spans", "spans", files)
-        rows = connection.sql(
-            f"SELECT * FROM ({requests_sql()}) WHERE arrival_ns // {HOUR_NS} = {number} "
-            "ORDER BY arrival_ns, trace_hi, trace_lo, span_id").to_arrow_table()
+    create_view(connection, "spans_near", "spans", files)
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE spans_of_hour AS SELECT {_NEEDED} FROM spans_near SEMI JOIN (SELECT trace_hi, trace_lo "
+        f"FROM spans_near WHERE start_ns // {HOUR_NS} = {number}) touched USING (trace_hi, trace_lo)")
+    rows = connection.sql(
+        f"SELECT * FROM ({requests_sql('spans_of_hour')}) WHERE arrival_ns // {HOUR_NS} = {number} "
+        "ORDER BY arrival_ns, trace_hi, trace_lo, span_id").to_arrow_table()
     return rows.cast(REQUESTS.arrow)
 
 
@@ -91,28 +108,21 @@ def hours_of(store: Path, name: str, version: int | None) -> set[str]:
     return {str(part[HOUR]) for part in DeltaTable(table_path(store, name), version=version).partitions()}
 
 
-def _listed(parts: object) -> str:
-    return ",\n        ".join(parts)  # type: ignore[arg-type]
+def _listed(parts: Iterable[str]) -> str:
+    return ",\n        ".join(parts)
 
 
-def _root_or_engine(name: str) -> str:
-    if name in ("ttft_ns", "e2e_ns"):
-        return f"r.{name} AS {name}"
-    if name == "outcome":
-        return "COALESCE(r.outcome, CASE WHEN r.status_code = 2 THEN 'error' END) AS outcome"
-    if name == "replica":
-        return ("COALESCE(r.replica, e.replica, e.entity, CASE WHEN r.name = 'llm_request' THEN r.entity END)"
-                " AS replica")
-    return f"COALESCE(r.{name}, e.{name}) AS {name}"
-
-
-def _base_or_phases(name: str) -> str:
+def _attempt_column(name: str) -> str:
+    """What fills a column of an attempt: its head ``h``, the head's child spans, then its engine's span ``e``."""
     if name in PHASES:
-        return f"COALESCE(b.{name}, b.child_{name}) AS {name}"
+        own = f"{_QUEUE_WITHOUT_TRANSFER}, h.{name}" if name == "queue_ns" else f"h.{name}"
+        return f"COALESCE(h.child_{name}, {own}, CASE WHEN h.any_phase_ns IS NULL THEN e.{name} END)"
+    if name == "ttft_ns":
+        return "h.ttft_ns"
     if name == "e2e_ns":
-        return "b.end_ns - b.start_ns AS e2e_ns"
+        return "COALESCE(h.e2e_ns, h.end_ns - h.start_ns)"
     if name == "outcome":
-        return "COALESCE(b.outcome, CASE WHEN b.status_code = 2 THEN 'error' END) AS outcome"
+        return "COALESCE(h.outcome, CASE WHEN h.status_code = 2 THEN 'error' END)"
     if name == "replica":
-        return "COALESCE(b.replica, CASE WHEN b.name = 'llm_request' THEN b.entity END) AS replica"
-    return f"b.{name} AS {name}"
+        return "COALESCE(h.replica, e.replica, e.entity, CASE WHEN h.name = 'llm_request' THEN h.entity END)"
+    return f"COALESCE(h.{name}, e.{name})"

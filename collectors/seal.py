@@ -25,9 +25,10 @@ from collectors.store import Store
 
 _OVERLAPS = "{first} < $end AND {last} >= $start"
 _KEPT = {
-    "spans": "(start_ns < $end AND end_ns >= $start) OR (trace_hi, trace_lo) IN "
-             "(SELECT (trace_hi, trace_lo) FROM requests WHERE arrival_ns < $end AND end_ns >= $start)",
-    "requests": _OVERLAPS.format(first="arrival_ns", last="end_ns"),
+    "spans": "(start_ns < $end AND COALESCE(end_ns, start_ns) >= $start) OR (trace_hi, trace_lo) IN "
+             "(SELECT (trace_hi, trace_lo) FROM requests WHERE arrival_ns < $end AND "
+             "COALESCE(end_ns, arrival_ns) >= $start)",
+    "requests": _OVERLAPS.format(first="arrival_ns", last="COALESCE(end_ns, arrival_ns)"),
     "steps": _OVERLAPS.format(first="start_ns", last="start_ns + COALESCE(duration_ns, 0)"),
     "samples": "ts_ns >= $start AND ts_ns < $end",
     "events": "ts_ns >= $start AND ts_ns < $end",

@@ -95,7 +95,7 @@ class Worker:
 
     def _note_spans(self, spans: pa.Table) -> None:
         self.snapshot.watermark_ns = max(self.snapshot.watermark_ns, pc.max(spans.column("start_ns")).as_py(),
-                                         pc.max(spans.column("end_ns")).as_py())
+                                         pc.max(spans.column("end_ns")).as_py() or 0)
         if self.snapshot.clean_hours:
             late = late_hours(self._store, self._tables, self.snapshot, spans)
             self.snapshot.clean_hours = [hour for hour in self.snapshot.clean_hours if hour not in late]

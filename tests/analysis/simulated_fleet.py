@@ -19,12 +19,13 @@ SCRAPE_S = 5.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What to simulate; times in seconds."""
+    """What to simulate; times in seconds. Faults are (from, to, how much); from ``patient_from`` on nobody retries."""
 
     seed: int = 1
     replicas: int = 4
     duration: float = 1500.0
     rate: float = 1.3
+    reuse: float = 0.75
     surge: tuple[float, float, float] = (0.0, 0.0, 1.0)
     longer: tuple[float, float, float] = (0.0, 0.0, 1.0)
     index_rate: float = 40.0
@@ -34,7 +35,9 @@ class Plan:
     cache_blocks: int = 6000
     cache_cut: tuple[float, float, int] | None = None
     shed: tuple[float, float, float] | None = None
+    affinity: int = 12
     retries: int = 2
+    patient_from: float | None = None
     timeout: float = 20.0
     speed: float = 15400.0
 
@@ -123,7 +126,7 @@ class Fleet:
         rate = self.plan.rate * self.plan.replicas / 4 * slow_wave * self.within(self.plan.surge)
         self.at(self.now + self.random.expovariate(rate), "arrive")
         old = [s for s in self.sessions[-400:] if s[1] < 40_000]
-        if old and self.random.random() < 0.75:
+        if old and self.random.random() < self.plan.reuse:
             session, length = self.random.choice(old)
         else:
             session, length = len(self.sessions), int(self.random.lognormvariate(8.3, 0.8))
@@ -147,7 +150,7 @@ class Fleet:
         lengths = [min(known.get(r.number, 0), blocks) for r in self.replicas]
         loads = [r.inflight for r in self.replicas]
         least, best = loads.index(min(loads)), lengths.index(max(lengths))
-        chosen = best if lengths[best] > 0.1 * blocks and loads[best] - loads[least] <= 12 else least
+        chosen = best if lengths[best] > 0.1 * blocks and loads[best] - loads[least] <= self.plan.affinity else least
         attempt.replica, attempt.predicted = chosen, lengths[chosen]
         self.gateway["predicted"] += lengths[chosen]
         replica = self.replicas[chosen]
@@ -165,7 +168,8 @@ class Fleet:
             self.at(self.now + 0.5 * 2**attempt.number, "retry", attempt)
 
     def on_retry(self, attempt: Attempt) -> None:
-        if attempt.number <= self.plan.retries:
+        patient = self.plan.patient_from is not None and self.now >= self.plan.patient_from
+        if attempt.number <= self.plan.retries and not patient:
             again = Attempt(attempt.request, attempt.number + 1, attempt.session, attempt.prompt, attempt.output, self.now)
             self.submit(again)
 

@@ -7,6 +7,7 @@ import random
 import shutil
 import tempfile
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from otlp_bodies import START, body_of, expected_rows, log_body
 
-from collectors.frames import FRAME_BYTES, HEADER_BYTES, scan
+from collectors.frames import FRAME_BYTES, HEADER_BYTES, file_header, scan
 from collectors.intake import Intake, recover
 from collectors.journal import Journal, journal_files, scan_all
-from collectors.recovery import read_journal
+from collectors.recovery import cut_damage, read_journal
 from collectors.sink import SIGNALS
 from collectors.store import Store
 
 OWNER = uuid.UUID(int=7)
+Damage = Callable[[bytes, random.Random], bytes]
 BODIES = st.lists(st.tuples(st.sampled_from(SIGNALS), st.binary(max_size=200), st.booleans()), max_size=12)
 
 
@@ -74,7 +76,9 @@ def test_a_frame_of_another_journal_does_not_pass(tmp_path: Path) -> None:
     assert not found.places and found.damage
 
 
-def test_a_frame_that_goes_bad_after_its_sync_is_named_and_the_rest_is_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", [0, 4, 8, 16, FRAME_BYTES, -2])
+def test_a_frame_that_goes_bad_after_its_sync_is_named_and_the_rest_is_kept(tmp_path: Path, where: int) -> None:
+    """Its length, checksum, number, signal, or a bit of its body."""
     intake = Intake.open(tmp_path / "store")
     for at in range(5):
         intake.put("logs", log_body(START + at, f"line {at}"))
@@ -82,7 +86,7 @@ def test_a_frame_that_goes_bad_after_its_sync_is_named_and_the_rest_is_kept(tmp_
     (path,) = journal_files(tmp_path / "store")
     third = read_journal(tmp_path / "store", _owner(tmp_path / "store")).places[2]
     data = bytearray(path.read_bytes())
-    data[third.offset + FRAME_BYTES + 3] ^= 1
+    data[third.offset + where % third.size] ^= 1
     path.write_bytes(data)
     intake.close()
     with Store.open(tmp_path / "store") as store:
@@ -124,35 +128,81 @@ def zero_tail(data: bytes, chance: random.Random) -> bytes:
     return data[:kept] + bytes(len(data) - kept + chance.choice([0, 0, 512, 4096]))
 
 
+def damaged(crashed: Path, damage: Damage, turn: int) -> tuple[bytes, int, bool]:
+    """The crashed store's journal file, damaged; the last frame before the damage; whether it looks as if nothing had been."""
+    data = journal_files(crashed)[0].read_bytes()
+    broken = damage(data, random.Random(f"{damage.__name__} {turn}"))
+    same = next((at for at, (a, b) in enumerate(zip(data, broken, strict=False)) if a != b), min(len(data), len(broken)))
+    ends = [HEADER_BYTES, *(place.offset + place.size for place in read_journal(crashed, _owner(crashed)).places)]
+    last = max([0, *(seq for seq, end in enumerate(ends) if end <= same)])
+    if same < HEADER_BYTES and len(broken) == len(data) and broken[HEADER_BYTES:] == data[HEADER_BYTES:]:
+        last = len(ends) - 1  # a header that is torn alone costs nothing: frames check by themselves
+    return broken, last, len(broken) == same and same in ends
+
+
 @pytest.mark.parametrize("damage", [cut, flip, zero_tail])
-def test_a_hundred_damaged_journals_open_to_a_valid_prefix_and_say_so(crashed: Path, quick_path: Path, damage: object) -> None:
-    """Three ways, a hundred times each: recovery keeps every frame before the damage; a reader sees it before, too."""
-    chance = random.Random(f"{damage.__name__}")  # type: ignore[attr-defined]
+def test_six_hundred_damaged_journals_are_read_up_to_the_damage_and_say_so(
+    crashed: Path, quick_path: Path, damage: Damage
+) -> None:
+    """Three ways, two hundred times each: the frames before the damage with their bodies, and a sentence about the rest."""
     (wal,) = journal_files(crashed)
-    data = wal.read_bytes()
-    places = read_journal(crashed, _owner(crashed)).places
-    assert [place.seq for place in places] == list(range(1, 25))
-    ends = [HEADER_BYTES, *(place.offset + place.size for place in places)]
-    for turn in range(100):
+    owner = _owner(crashed)
+    (quick_path / "journal").mkdir()
+    intact = {place.seq: body for place, body in Journal(crashed, owner, 25, read_journal(crashed, owner).places).read(0)}
+    assert len(intact) == 24
+    for turn in range(200):
+        broken, last, unseen = damaged(crashed, damage, turn)
+        (quick_path / "journal" / wal.name).write_bytes(broken)
+        found = read_journal(quick_path, owner)
+        bodies = {place.seq: body for place, body in Journal(quick_path, owner, 25, found.places).read(0)}
+        assert bodies == {seq: intact[seq] for seq in range(1, last + 1)}, turn
+        assert unseen or (len(found.damage) == 1 and wal.name in found.damage[0]), turn
+        cut_damage(found)
+        left = [scanned for scanned in scan_all(quick_path, owner) if scanned.places]
+        assert sum(len(scanned.places) for scanned in left) == last
+        assert all(scanned.good_bytes == scanned.size for scanned in left)
+
+
+@pytest.mark.parametrize("damage", [cut, flip, zero_tail])
+def test_a_store_with_a_damaged_journal_opens_and_takes_new_frames(crashed: Path, quick_path: Path, damage: Damage) -> None:
+    """A reader before recovery sees the four frames in the tables, and what is wrong; after it, all that is intact, the same
+    sentence once, and every frame taken since."""
+    (wal,) = journal_files(crashed)
+    for turn in range(8):
         store = quick_path / f"store{turn}"
         shutil.copytree(crashed, store)
-        broken = damage(data, chance)  # type: ignore[operator]
+        broken, last, unseen = damaged(crashed, damage, turn)
         (store / "journal" / wal.name).write_bytes(broken)
-        same = next((at for at, (a, b) in enumerate(zip(data, broken, strict=False)) if a != b), min(len(data), len(broken)))
-        intact = max([4, *(seq for seq, end in enumerate(ends) if end <= same)])
-        in_header = same < HEADER_BYTES and len(broken) == len(data) and broken[HEADER_BYTES:] == data[HEADER_BYTES:]
-        intact = 24 if in_header else intact  # a header that is torn alone costs nothing: frames check by themselves
-        whole = len(broken) in ends and len(broken) == same  # cut just between two frames: nothing is torn
-        for recovered in (False, True) if turn % 5 == 0 else (True,):
-            if recovered:
+        last = max(4, last)
+        for step in ("as it lies", "recovered", "continued"):
+            if step == "recovered":
                 recover(store)
+            elif step == "continued":
+                with Intake.open(store) as intake:
+                    assert intake.synced_seq == last
+                    intake.put("logs", log_body(START, f"line {last + 1} "))
             with Store.open(store) as opened:
                 frames = opened.query("SELECT frame, body FROM logs ORDER BY frame").to_pylist()
                 said = [warning for warning in opened.warnings if wal.name in warning]
-            assert [row["frame"] for row in frames] == list(range(1, 1 + (intact if recovered else 4))), (turn, same)
+            held = {"as it lies": 4, "recovered": last, "continued": last + 1}[step]
+            assert [row["frame"] for row in frames] == list(range(1, 1 + held)), (turn, step)
             assert all(row["body"].startswith(f"line {row['frame']} ") for row in frames)
-            assert whole or said, (turn, same, len(broken), ends)
-        shutil.rmtree(store)
+            assert len(said) == (0 if unseen else 1), (turn, step)
+
+
+@pytest.mark.parametrize("left", [b"", b"FLSH", None])
+def test_a_crash_right_after_the_start_of_a_file_does_not_stop_the_journal(tmp_path: Path, left: bytes | None) -> None:
+    """Nothing of the new file, a part of its header, or all of it, and no frame. Its name is that of the next frame."""
+    with Intake.open(tmp_path / "store") as intake:
+        intake.put(*body_of(1))
+    header = file_header(_owner(tmp_path / "store"), 2)
+    (tmp_path / "store" / "journal" / f"{2:020d}.wal").write_bytes(header if left is None else left)
+    with Intake.open(tmp_path / "store") as intake:
+        for seq in range(2, 10):
+            intake.put(*body_of(seq))
+    with Store.open(tmp_path / "store") as store:
+        assert [row["frame"] for row in store.query("SELECT DISTINCT frame FROM spans ORDER BY 1").to_pylist()] == [1, 4, 7]
+        assert len([warning for warning in store.warnings if "header" in warning]) == (left is not None)
 
 
 def test_a_tear_in_an_older_file_costs_that_file_alone(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from collectors.intake import Intake, recover
 from collectors.store import Store
 
 KILLS = 25
-FRAMES_A_LIFE = 54
+FRAMES_A_LIFE = 36
 PUTS_A_SYNC = 3
 SYNCS_A_DRAIN = 6
 FORK = multiprocessing.get_context("forkserver")
@@ -83,6 +83,7 @@ def run_life(path: Path, kill_after_s: float | None, die_at: int | None = None) 
             synced = said
     took = time.monotonic() - begun
     child.join()
+    assert child.exitcode == (0 if ended else -signal.SIGKILL)  # a life that ends by an error is no kill
     child.close()
     ours.close()
     return synced, ended, took

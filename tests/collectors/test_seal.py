@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from otlp_bodies import GAP_NS, SECOND, START, body_of
+from otlp_bodies import GAP_NS, SECOND, START, body_of, engine_span, resource, root_span, traces
 
 from collectors.clock import iso
 from collectors.commands import seal as seal_command
@@ -118,9 +118,27 @@ def test_a_cut_sealed_file_is_refused(path: Path, tmp_path: Path, part: float) -
         seal(store, tmp_path / "x.duckdb")
     data = (tmp_path / "x.duckdb").read_bytes()
     (tmp_path / "x.duckdb").write_bytes(data[: int(len(data) * part)])
-    with pytest.raises(StoreUnreadable), Store.open(tmp_path / "x.duckdb") as store:
+    with pytest.raises(StoreUnreadable):
+        read_all(tmp_path / "x.duckdb")
+
+
+def read_all(sealed: Path) -> None:
+    with Store.open(sealed) as store:
         for name in store.tables():
             store.query(f"SELECT * FROM {name}")
+
+
+def test_what_has_no_end_is_kept_where_it_starts(tmp_path: Path) -> None:
+    spans = [root_span(1, START), engine_span(2, START), engine_span(3, START)]
+    del spans[2].attributes[:]  # without a number it is a row of its own, and its end is not known
+    for span in spans:
+        span.end_time_unix_nano = 0
+    with Intake.open(tmp_path / "store") as intake:
+        intake.put("traces", traces((resource("gateway:main"), spans[:1]), (resource("replica:r0"), spans[1:])))
+    for name, start in (("in", START), ("after", START + 2 * SECOND)):
+        with Store.open(tmp_path / "store") as store:
+            counts = seal(store, tmp_path / f"{name}.duckdb", start, START + 3 * SECOND)
+        assert (counts["spans"], counts["requests"]) == ((3, 2) if name == "in" else (0, 0))
 
 
 def test_the_command_seals_a_window(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

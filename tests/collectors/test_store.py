@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from collectors.errors import BadInput, FlashoverError, StorageFull, StoreBusy, 
 from collectors.intake import Intake, recover
 from collectors.journal import Journal
 from collectors.schema import TABLES
+from collectors.sink import Signal
 from collectors.store import Store
 
 
@@ -210,17 +211,24 @@ class SmallDisk:
         return taken
 
 
+def put_until_it_fails(intake: Intake, body: Callable[[int], tuple[Signal, bytes]], drain_every: int) -> None:
+    """Put and sync one body after the other; each sync that returns must be reflected in ``synced_seq``."""
+    for seq in range(1, 100_000):
+        assert intake.synced_seq == seq - 1
+        intake.put(*body(seq))
+        intake.sync()
+        if seq % drain_every == 0:
+            intake.drain()
+
+
 @pytest.mark.parametrize("room", [0, 30, 500, 2_000, 5_000])
 def test_a_full_disk_costs_what_was_not_acknowledged_and_nothing_else(tmp_path: Path, room: int) -> None:
-    disk, acknowledged = SmallDisk(room), 0
+    disk = SmallDisk(room)
     intake = Intake.open(tmp_path / "store", rotate_bytes=1_500, write=disk)
     with pytest.raises(StorageFull, match="disk takes no more bytes") as full:
-        for seq in range(1, 200):
-            intake.put(*body_of(seq))
-            intake.sync()
-            acknowledged = seq
+        put_until_it_fails(intake, body_of, drain_every=1_000)
     assert full.value.exit_code == 3
-    assert intake.synced_seq == acknowledged
+    acknowledged = intake.synced_seq
     intake.drain()
     with Store.open(tmp_path / "store") if acknowledged else Store.open(_closed(intake)) as store:
         assert rows_of(store) == expected_rows(acknowledged)
@@ -245,8 +253,8 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "tiny"
     place.mkdir()
     mount = shutil.which("mount")
-    done = mount and subprocess.run([mount, "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)], capture_output=True, text=True,
-                                    check=False)
+    done = mount and subprocess.run([mount, "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)],
+                                    capture_output=True, text=True, check=False)
     if not done or done.returncode:
         pytest.skip(f"cannot mount a small tmpfs: {done.stderr.strip() if done else 'no mount command'}")
     yield place
@@ -255,15 +263,11 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_really_full_disk(tiny_disk: Path) -> None:
     """The journal and the tables share the disk: whichever runs out first, what was acknowledged is there afterwards."""
-    path, acknowledged = tiny_disk / "store", 0
+    path = tiny_disk / "store"
     intake = Intake.open(path)
     with pytest.raises(StorageFull, match="disk takes no more bytes"):
-        for seq in range(1, 100_000):
-            intake.put("logs", log_body(START + seq, os.urandom(2_000).hex()))
-            intake.sync()
-            acknowledged = seq
-            if seq % 50 == 0:
-                intake.drain()
+        put_until_it_fails(intake, lambda seq: ("logs", log_body(START + seq, os.urandom(2_000).hex())), drain_every=50)
+    acknowledged = intake.synced_seq
     assert acknowledged > 100
     try:
         intake.close()

@@ -72,7 +72,7 @@ def test_c_undone_late_it_stays_down_and_d_with_retries_cut_it_recovers(seed: in
     stuck, memory = goodput(scene(seed, 1260, [REBALANCE, undo]), [0, 3, 11, *range(14, 20)])
     assert min(stuck[:2]) > 0.98
     assert max(stuck[2:]) < 0.10
-    freed, _ = goodput(scene(seed, 1800, [REBALANCE, undo, cut]), [11, 28, 29])
+    freed, _ = goodput(scene(seed, 2000, [REBALANCE, undo, cut]), [11, 31, 32])
     assert freed[0] < 0.10
     assert min(freed[1:]) > 0.90
     wasted = [sequence.busy_ns / 1e9 for sequence in memory.done if sequence.abandoned]
