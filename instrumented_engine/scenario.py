@@ -140,6 +140,12 @@ class Scenario(_Strict):
     gateway: Gateway = Gateway()
     actions: tuple[Action, ...] = ()
 
+    @field_validator("start", mode="before")
+    @classmethod
+    def _text(cls, value: Any) -> Any:
+        """TOML has times of its own, without quotes."""
+        return value.isoformat() if isinstance(value, datetime) else value
+
     @field_validator("start")
     @classmethod
     def _a_time(cls, value: str) -> str:
