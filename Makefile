@@ -16,7 +16,7 @@ demo: setup  ## the first incident end to end, about three minutes: replay, coll
 	@.venv/bin/flashover demo
 
 test: setup  ## lint, types, the rooms' contracts and every test
-	@.venv/bin/python -m pytest --durations=10
+	@.venv/bin/python -m pytest -n auto --dist loadfile --durations=10
 
 check: setup  ## lint, types and the rooms' contracts alone
 	@.venv/bin/ruff check .
