@@ -16,6 +16,7 @@ from analysis.investigation import (
     Investigation,
     Trigger,
     Window,
+    iso,
 )
 from analysis.loops import find_loops
 from analysis.phases import phase_seconds
@@ -24,6 +25,7 @@ from analysis.rejections import rule_out
 from analysis.scene import Scene, ask, look
 from analysis.signals import Bins, fit_step_cost, load_board
 from analysis.triggers import NAMED, Hypothesis, change_before, name_triggers, rank
+from collectors.errors import BadInput
 
 _AFTERWARDS = "no healthy time before the impact: compared with time after it, and no trigger is claimed"
 
@@ -32,7 +34,7 @@ def investigate(tables: Tables, window: tuple[int, int] | None = None) -> Invest
     """Investigate a store from its telemetry alone. ``window``: start and end in UTC ns, all there is when None.
 
     Without an incident the lists are empty. ``abstained``: something happened and no trigger stands out, or nothing can
-    be judged.
+    be judged. Raises BadInput for a window outside of what the store holds.
     """
     rows = row_counts(tables)
     start_ns, end_ns = _window(tables, window)
@@ -54,7 +56,11 @@ def _window(tables: Tables, window: tuple[int, int] | None) -> tuple[int, int]:
     if row["start_ns"] is None:
         return window or (0, 0)
     start, end = row["start_ns"], row["end_ns"]
-    return (start, end) if window is None else (max(start, window[0]), min(end, window[1]))
+    if window is None:
+        return start, end
+    if window[0] >= end or window[1] <= start:
+        raise BadInput(f"the window holds no telemetry; give one between {iso(start)} and {iso(end)}, what the store holds")
+    return max(start, window[0]), min(end, window[1])
 
 
 def _explain(tables: Tables, rows: dict[str, int], whole: Window, bins: Bins, finding: Finding) -> Investigation:

@@ -191,12 +191,13 @@ def _prefer_earlier(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
 
 
 def _heed_changes(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
-    """Give the bonus for a recorded change, but at most half the way up to the leader: the order stays as it was."""
-    lead = max((h.score for h in hypotheses), default=0.0)
-    result = []
-    for h in hypotheses:
-        bonus = CHANGE_BONUS if h.score == lead else min(CHANGE_BONUS, (lead - h.score) / 2)
+    """Give the bonus for a recorded change, but at most half the way up to the next better one: the order stays."""
+    result: list[Hypothesis] = []
+    above = math.inf
+    for h in sorted(hypotheses, key=lambda h: -h.score):
+        bonus = min(CHANGE_BONUS, (above - h.score) / 2)
         result.append(replace(h, score=h.score + bonus) if h.change else h)
+        above = h.score
     return result
 
 

@@ -5,7 +5,7 @@ a missing value is NULL and never 0. An entity is ``kind:name`` (see ``ENTITY_KI
 sequence number of the body a row came from: it is how a row is traced back to what was acknowledged.
 
 Phases follow one rule: an attempt is in exactly one state at any time, so the phase columns are disjoint and sum to
-``e2e_ns``. Queueing is nothing but waiting for a slot.
+``e2e_ns``; time that its source does not account for is in none of them. Queueing is nothing but waiting for a slot.
 """
 
 from __future__ import annotations
@@ -81,13 +81,14 @@ SPANS = Table("spans", "one OTLP span", ("start_ns",), (
     Column("name", _STR, "", "span name", "Span.name"),
     Column("kind", _I32, "", "OTLP span kind number", "Span.kind"),
     Column("start_ns", _I64, "ns", "start", "Span.start_time_unix_nano"),
-    Column("end_ns", _I64, "ns", "end", "Span.end_time_unix_nano"),
+    Column("end_ns", _I64, "ns", "end; NULL when it was not sent", "Span.end_time_unix_nano"),
     Column("status_code", _I32, "", "0 unset, 1 ok, 2 error", "Span.status.code"),
     Column("status_message", _STR, "", "status message", "Span.status.message"),
     Column("service", _STR, "", "emitting service", "resource service.name"),
     Column("entity", _STR, "", "emitting entity, kind:name", "resource flashover.entity"),
     *_ATTEMPT,
-    Column("attributes", _MAP, "", "attributes that have no column of their own, as text (JSON for lists and maps)",
+    Column("attributes", _MAP, "",
+           "attributes that have no column of their own, as text (JSON for lists and maps, base64 for bytes)",
            "Span.attributes"),
     Column("resource", _MAP, "", "resource attributes that have no column of their own", "Resource.attributes"),
     Column("events", pa.list_(pa.struct([("ts_ns", _I64), ("name", _STR), ("attributes", _MAP)])), "",
@@ -171,7 +172,7 @@ EVENTS = Table("events", "one control fact with a time", ("ts_ns",), (
 
 LOGS = Table("logs", "one log record that is no event", ("ts_ns",), (
     Column("ts_ns", _I64, "ns", "time", "LogRecord.time_unix_nano"),
-    Column("severity", _I32, "", "OTLP severity number", "LogRecord.severity_number"),
+    Column("severity", _I32, "", "OTLP severity number; NULL when unspecified", "LogRecord.severity_number"),
     Column("entity", _STR, "", "emitting entity", "resource flashover.entity"),
     Column("event_name", _STR, "", "event name, NULL for a plain record", "LogRecord.event_name"),
     Column("body", _STR, "", "text", "LogRecord.body"),

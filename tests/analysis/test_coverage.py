@@ -10,6 +10,7 @@ from analysis.investigate import investigate
 from analysis.investigation import Investigation
 from analysis.mechanisms import catalogue
 from analysis.signals import SIGNALS
+from collectors.errors import BadInput
 from collectors.schema import REQUESTS, STEPS
 
 S = 1_000_000_000
@@ -108,9 +109,9 @@ def test_a_window_is_all_that_is_looked_at(runs: Runs) -> None:
 
 
 @pytest.mark.parametrize("window", [(0, 10), (2**62, 2**62 + 1), (START_NS - 99 * S, START_NS - 1)])
-def test_a_window_beside_the_telemetry_holds_nothing_to_judge(runs: Runs, window: tuple[int, int]) -> None:
-    found = investigate(runs.tables("longer", 2), window)
-    assert found.abstained and found.impact.phases == () and "no request" in found.impact.slo
+def test_a_window_beside_the_telemetry_is_refused_with_what_there_is(runs: Runs, window: tuple[int, int]) -> None:
+    with pytest.raises(BadInput, match=r"no telemetry; give one between \d{4}-"):
+        investigate(runs.tables("longer", 2), window)
 
 
 def test_telemetry_that_begins_in_the_middle_of_an_outage_claims_no_trigger(runs: Runs) -> None:

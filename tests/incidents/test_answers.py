@@ -14,6 +14,7 @@ import pytest
 
 from analysis.investigate import investigate
 from analysis.investigation import Investigation
+from analysis.terminal import render
 from collectors.seal import seal
 from collectors.store import Store
 from incidents.library_index import scenario_path
@@ -143,6 +144,12 @@ def test_every_claim_carries_a_query_that_gives_its_value(answers: Answers) -> N
         for item in evidence:
             value = store.query(item.sql).to_pylist()[0]
             assert next(iter(value.values())) == pytest.approx(item.value, rel=1e-6, abs=1e-9), item.claim
+
+
+def test_the_readme_shows_this_very_answer(answers: Answers) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    shown = readme.partition("<!-- demo-output:begin -->\n```\n")[2].partition("```\n<!-- demo-output:end -->")[0]
+    assert shown.startswith(render(answers.of("seed1")) + "\n")
 
 
 def shape(found: Investigation) -> dict[str, Any]:
