@@ -12,7 +12,7 @@ help:  ## this list
 setup:  ## a virtual environment in .venv with Flashover, its engine and its tests' tools (demo, test do it themselves)
 	@bash .ci/setup
 
-demo: setup  ## the first incident end to end, about three minutes: replay, collect, investigate, print
+demo: setup  ## the first incident end to end, three to five minutes: replay, collect, investigate, print
 	@.venv/bin/flashover demo
 
 test: setup  ## lint, types, the rooms' contracts and every test
