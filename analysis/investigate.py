@@ -16,7 +16,6 @@ from analysis.investigation import (
     Investigation,
     Trigger,
     Window,
-    iso,
 )
 from analysis.loops import find_loops
 from analysis.phases import phase_seconds
@@ -25,6 +24,7 @@ from analysis.rejections import rule_out
 from analysis.scene import Scene, ask, look
 from analysis.signals import Bins, fit_step_cost, load_board
 from analysis.triggers import NAMED, Hypothesis, change_before, name_triggers, rank
+from collectors.clock import iso
 from collectors.errors import BadInput
 
 _AFTERWARDS = "no healthy time before the impact: compared with time after it, and no trigger is claimed"

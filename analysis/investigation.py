@@ -11,10 +11,13 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Literal, NewType
 
+from collectors.clock import iso
+
 VERSION = 1
+ANSWER = "investigation.json"
+"""Name of the file that an answer is written to."""
 
 Instant = NewType("Instant", int)
 """UTC nanoseconds."""
@@ -206,12 +209,6 @@ class Investigation:
     def document(self) -> str:
         """``to_json`` as the text of a file, with a newline at its end."""
         return json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n"
-
-
-def iso(at_ns: int) -> str:
-    """UTC text with milliseconds (rounded down) for a time in nanoseconds: ``2026-03-29T13:05:00.000Z``."""
-    seconds, rest = divmod(int(at_ns), 1_000_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1_000_000:03d}Z"
 
 
 _TIMES = ("start", "end", "low", "high", "at")

@@ -19,11 +19,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from analysis import queries
-from analysis.investigation import Bound, Evidence, Loop, iso
+from analysis.investigation import Bound, Evidence, Loop
 from analysis.onsets import effect_of
 from analysis.scene import Scene, ask, meaning
 from analysis.signals import Floats
 from analysis.triggers import Hypothesis
+from collectors.clock import iso
 
 ATTEMPTS_FACTOR = 1.3
 """Attempts per request, as a multiple of healthy time, from which retries amplify."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 
 from analysis.demand import take_apart
-from analysis.investigation import Evidence, Rejection, iso
+from analysis.investigation import Evidence, Rejection
 from analysis.scene import Scene, meaning
 from analysis.triggers import Hypothesis
+from collectors.clock import iso
 
 UNLIKELY = 0.1
 """Hypotheses below this probability are ruled out."""

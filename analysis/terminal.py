@@ -21,9 +21,9 @@ from analysis.investigation import (
     Phase,
     Rejection,
     Trigger,
-    iso,
 )
 from analysis.mechanisms import catalogue
+from collectors.clock import iso
 
 WIDTH = 100
 _LABEL = 10

@@ -15,7 +15,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from collectors.errors import FlashoverError
+from collectors.clock import parse_iso
+from collectors.errors import BadInput, FlashoverError
 
 DONE, FINDING, USAGE, UNREADABLE, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -47,6 +48,14 @@ def run(function: Callable[..., int | None], argv: list[str], name: str) -> int:
 def say(text: str) -> None:
     """Print talk: a line on stderr, which leaves stdout to data."""
     print(text, file=sys.stderr, flush=True)
+
+
+def instant(option: str, text: str | None) -> int | None:
+    """The UTC nanoseconds that ``text``, given for ``option``, means; None when it was not given. Raises BadInput."""
+    try:
+        return None if text is None else parse_iso(text)
+    except ValueError as error:
+        raise BadInput(f"{option}: {error}") from error
 
 
 @contextmanager

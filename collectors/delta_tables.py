@@ -7,6 +7,7 @@ local files: both are done here. ``commit`` returns only when data files, log en
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -26,6 +27,9 @@ from collectors.durable import sync_all
 from collectors.errors import StorageFull
 from collectors.hours import HOUR, TIME_COLUMNS, with_hour
 from collectors.schema import TABLES
+
+Hours = Sequence[tuple[str, str, str | list[str]]]
+"""A filter of hours, for example ``[("hour", ">=", "2026-03-29T13")]``."""
 
 FOLDER = "tables"
 CHECKPOINT_EVERY = 50
@@ -53,6 +57,16 @@ class DeltaTables:
     def versions(self) -> dict[str, int]:
         """Name -> version, of the tables that exist."""
         return {name: table.version() for name, table in self._open.items()}
+
+    def files(self, name: str, hours: Hours | None = None) -> list[str]:
+        """The live files of a table, as ``live_views.live_files`` gives them; none when there is no such table."""
+        table = self._open.get(name)
+        return sorted(table.file_uris(file_pruning_predicate=list(hours) if hours else None)) if table is not None else []
+
+    def hours(self, name: str) -> set[str]:
+        """The hours that a partitioned table has rows of."""
+        table = self._open.get(name)
+        return {str(part[HOUR]) for part in table.partitions()} if table is not None else set()
 
     def last_frame(self, name: str) -> int:
         """The last frame of our journal whose rows are in the table; 0 when there is none."""

@@ -91,6 +91,7 @@ class Intake:
                 self._work(self._worker.drain, self._worker.finish)
         finally:
             self._journal.close()
+            self._worker.close()
             if not self._failed:
                 self._journal.drop_through(self._worker.snapshot.seq)
             self._lock.release()

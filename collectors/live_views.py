@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import duckdb
 from deltalake import DeltaTable
 
 from collectors import settings
-from collectors.delta_tables import table_path
+from collectors.delta_tables import Hours, table_path
 from collectors.schema import TABLES
 
 
-def live_files(store: Path, name: str, version: int | None,
-               hours: Sequence[tuple[str, str, str | list[str]]] | None = None) -> list[str]:
-    """The live files of a table at a version (None: there is no table), all or those of the hours that fit the filter,
-    for example ``[("hour", ">=", "2026-03-29T13")]``."""
+def live_files(store: Path, name: str, version: int | None, hours: Hours | None = None) -> list[str]:
+    """The live files of a table at a version (None: there is no table), all or those of the hours that fit the filter."""
     if version is None:
         return []
     return sorted(DeltaTable(table_path(store, name), version=version).file_uris(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -52,8 +53,12 @@ def check(sql: str) -> None:
             raise BadInput(f"{node.get('table_name')!r} is no table; the store has {', '.join(TABLES)}")
 
 
+_parser = cache(open_duckdb)
+"""A DuckDB that has no data, kept: opening one costs more than most queries."""
+
+
 def _tree(sql: str) -> Any:
-    with open_duckdb() as connection:
+    with _parser().cursor() as connection:
         try:
             statements = connection.extract_statements(sql)
         except duckdb.Error as error:

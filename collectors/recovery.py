@@ -6,11 +6,13 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
+
 from collectors.delta_tables import DeltaTables
 from collectors.edges import MEMORY_SPANS, SpanMemory
 from collectors.frames import Place, Scan
 from collectors.journal import scan_all
-from collectors.live_views import create_view, live_files, open_duckdb
+from collectors.live_views import create_view, live_files
 from collectors.schema import TABLES
 from collectors.snapshot import Snapshot
 
@@ -58,24 +60,17 @@ def sync_unpublished(tables: DeltaTables, snapshot: Snapshot) -> None:
         tables.sync_since(name, snapshot.tables.get(name, -1))
 
 
-def known_series(store: Path, version: int | None) -> set[int]:
-    """Ids of the series in the dictionary; none when there is no such table."""
-    if version is None:
-        return set()
-    with open_duckdb() as connection:
-        create_view(connection, "series", "series", live_files(store, "series", version))
-        return {row[0] for row in connection.execute("SELECT DISTINCT series_id FROM series").fetchall()}
+def known_series(connection: duckdb.DuckDBPyConnection, tables: DeltaTables) -> set[int]:
+    """Ids of the series in the dictionary."""
+    create_view(connection, "series", "series", tables.files("series"))
+    return {row[0] for row in connection.execute("SELECT DISTINCT series_id FROM series").fetchall()}
 
 
-def recent_spans(store: Path, snapshot: Snapshot, memory: SpanMemory) -> None:
+def recent_spans(connection: duckdb.DuckDBPyConnection, store: Path, snapshot: Snapshot, memory: SpanMemory) -> None:
     """Give ``memory`` the last spans of the snapshot, in the order of their frames."""
-    files = live_files(store, "spans", snapshot.tables.get("spans"))
-    if not files:
-        return
-    with open_duckdb() as connection:
-        create_view(connection, "spans", "spans", files)
-        rows = connection.execute(
-            "SELECT frame, span_id, parent_id, entity, start_ns FROM spans "
-            f"ORDER BY frame DESC, start_ns DESC, span_id DESC LIMIT {MEMORY_SPANS}").fetchall()
+    create_view(connection, "spans", "spans", live_files(store, "spans", snapshot.tables.get("spans")))
+    rows = connection.execute(
+        "SELECT frame, span_id, parent_id, entity, start_ns FROM spans "
+        f"ORDER BY frame DESC, start_ns DESC, span_id DESC LIMIT {MEMORY_SPANS}").fetchall()
     for frame, span_id, parent_id, entity, start_ns in reversed(rows):
         memory.meet(frame, span_id, parent_id, entity, start_ns, lambda *_: None)

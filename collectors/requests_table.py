@@ -19,7 +19,7 @@ from deltalake import DeltaTable
 
 from collectors.delta_tables import DeltaTables, table_path
 from collectors.hours import HOUR, HOUR_NS, hour_name, hour_number
-from collectors.live_views import create_view, live_files, open_duckdb
+from collectors.live_views import create_view
 from collectors.schema import ATTEMPT_COLUMNS, PHASES, REQUESTS, SPANS
 from collectors.snapshot import Snapshot
 
@@ -47,57 +47,51 @@ def requests_sql(spans: str = "spans") -> str:
     return f"SELECT {columns} FROM (\n{body})"
 
 
-def late_hours(store: Path, tables: DeltaTables, snapshot: Snapshot, spans: pa.Table) -> set[str]:
+def late_hours(connection: duckdb.DuckDBPyConnection, tables: DeltaTables, snapshot: Snapshot, spans: pa.Table) -> set[str]:
     """The clean hours that new spans, appended already, make dirty: all those where their traces have spans."""
     first = pc.min(spans.column("start_ns")).as_py() // HOUR_NS - REACH_HOURS
     near = [hour for hour in snapshot.clean_hours if hour_number(hour) >= first]
     if not near:
         return set()
-    files = live_files(store, "spans", tables.versions().get("spans"), [(HOUR, "in", near)])
-    with open_duckdb() as connection:
-        create_view(connection, "spans", "spans", files)
-        connection.register("fresh", spans.select(["trace_hi", "trace_lo"]))
-        rows = connection.execute(f"SELECT DISTINCT start_ns // {HOUR_NS} FROM spans SEMI JOIN fresh "
-                                  "USING (trace_hi, trace_lo)").fetchall()
+    create_view(connection, "spans", "spans", tables.files("spans", [(HOUR, "in", near)]))
+    connection.register("fresh", spans.select(["trace_hi", "trace_lo"]))
+    rows = connection.execute(f"SELECT DISTINCT start_ns // {HOUR_NS} FROM spans SEMI JOIN fresh "
+                              "USING (trace_hi, trace_lo)").fetchall()
+    connection.unregister("fresh")
     return {hour_name(row[0]) for row in rows} & set(snapshot.clean_hours)
 
 
-def materialise(store: Path, tables: DeltaTables, snapshot: Snapshot, *, all_hours: bool = False) -> list[str]:
+def materialise(connection: duckdb.DuckDBPyConnection, tables: DeltaTables, snapshot: Snapshot, *,
+                all_hours: bool = False) -> list[str]:
     """Write the attempts of every hour that is over (or of ``all_hours``) and not clean; returns those hours.
 
     The caller publishes."""
-    version = tables.versions().get("spans")
-    if version is None:
-        return []
-    over = [hour for hour in hours_of(store, "spans", version) - set(snapshot.clean_hours)
+    over = [hour for hour in tables.hours("spans") - set(snapshot.clean_hours)
             if all_hours or (hour_number(hour) + 1) * HOUR_NS + WATERMARK_NS <= snapshot.watermark_ns]
-    if not over:
-        return []
-    kept = hours_of(store, "requests", tables.versions().get("requests"))
-    with open_duckdb() as connection:
-        for hour in sorted(over):
-            rows = attempts_of_hour(connection, store, version, hour)
-            if rows.num_rows or hour in kept:
-                tables.replace_hour("requests", hour, rows)
+    kept = tables.hours("requests")
+    for hour in sorted(over):
+        rows = attempts_of_hour(connection, tables, hour)
+        if rows.num_rows or hour in kept:
+            tables.replace_hour("requests", hour, rows)
     snapshot.clean_hours = sorted([*snapshot.clean_hours, *over])
     return over
 
 
-def attempts_of_hour(connection: duckdb.DuckDBPyConnection, store: Path, spans_version: int, hour: str) -> pa.Table:
+def attempts_of_hour(connection: duckdb.DuckDBPyConnection, tables: DeltaTables, hour: str) -> pa.Table:
     """The attempts that arrived in an hour, schema REQUESTS, sorted by arrival.
 
-    ``connection`` gets a table with the spans of all traces that have one in the hour, without what no attempt needs.
+    For the time being, ``connection`` has the spans of all traces with one in the hour, without what no attempt needs.
     """
     number = hour_number(hour)
-    files = live_files(store, "spans", spans_version, [
-        (HOUR, ">=", hour_name(number - REACH_HOURS)), (HOUR, "<=", hour_name(number + REACH_HOURS))])
-    create_view(connection, "spans_near", "spans", files)
+    create_view(connection, "spans_near", "spans", tables.files("spans", [
+        (HOUR, ">=", hour_name(number - REACH_HOURS)), (HOUR, "<=", hour_name(number + REACH_HOURS))]))
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE spans_of_hour AS SELECT {_NEEDED} FROM spans_near SEMI JOIN (SELECT trace_hi, trace_lo "
         f"FROM spans_near WHERE start_ns // {HOUR_NS} = {number}) touched USING (trace_hi, trace_lo)")
     rows = connection.sql(
         f"SELECT * FROM ({requests_sql('spans_of_hour')}) WHERE arrival_ns // {HOUR_NS} = {number} "
         "ORDER BY arrival_ns, trace_hi, trace_lo, span_id").to_arrow_table()
+    connection.execute("DROP TABLE spans_of_hour")
     return rows.cast(REQUESTS.arrow)
 
 

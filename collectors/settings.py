@@ -59,6 +59,22 @@ def _whole(low: int, high: int) -> Callable[[Any], int]:
     return parse
 
 
+def _size(low: int, high: int) -> Callable[[Any], int]:
+    whole = _whole(low, high)
+
+    def parse(given: Any) -> int:
+        found = re.fullmatch(r"(\d+)\s*([KMGT]?)i?B?", given.strip()) if isinstance(given, str) else None
+        return whole(int(found[1]) << 10 * " KMGT".index(found[2] or " ") if found else given)
+
+    return parse
+
+
+def _yes_or_no(given: Any) -> bool:
+    if isinstance(given, bool):
+        return given
+    return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[str(given).lower()]
+
+
 def _matching(pattern: str) -> Callable[[Any], str]:
     def parse(given: Any) -> str:
         if not isinstance(given, str) or re.fullmatch(pattern, given) is None:
@@ -73,6 +89,45 @@ SETTINGS = (
             "threads of each DuckDB that reads a store"),
     Setting("store.duckdb_memory", "", "2GB", _matching(r"\d+(\.\d+)?\s*[KMGT]i?B"), "a size like 512MB or 4GB",
             "memory of each DuckDB that reads a store; a query that needs more fails"),
+    Setting("store.keep_hours", "", 0, _whole(0, 10**6), "a whole number of hours, 0 for all",
+            "telemetry older than this is removed; 0 keeps all"),
+    Setting("store.keep_bytes", "", 0, _size(0, 2**60), "a size like 200GB, 0 for no bound",
+            "bytes of tables beyond which the oldest hours are removed; 0 keeps all"),
+    Setting("store.vacuum_after_s", "", 3600, _whole(0, 10**8), "a whole number of seconds",
+            "replaced files are deleted after this: longer than the longest query"),
+    Setting("collect.http", "--http", "127.0.0.1:4318", _matching(r"off|\S+:\d{1,5}"), "HOST:PORT, or off",
+            "where OTLP over HTTP, /metrics and /health are served; port 0 takes a free one"),
+    Setting("collect.grpc", "--grpc", "127.0.0.1:4317", _matching(r"off|\S+:\d{1,5}"), "HOST:PORT, or off",
+            "where OTLP over gRPC is served; port 0 takes a free one"),
+    Setting("collect.tls_cert", "--tls-cert", "", _matching(r".*"), "a PEM file", "certificate chain; without one, no TLS"),
+    Setting("collect.tls_key", "--tls-key", "", _matching(r".*"), "a PEM file", "key of the certificate"),
+    Setting("collect.token_file", "--token-file", "", _matching(r".*"), "a file with one line",
+            "bearer token that senders must give; needed for every address but loopback unless clients are trusted"),
+    Setting("collect.max_body", "", 16 << 20, _size(1 << 10, 1 << 30), "a size like 16MB",
+            "bytes of one body as sent; more is refused"),
+    Setting("collect.max_plain", "", 64 << 20, _size(1 << 10, 1 << 30), "a size like 64MB",
+            "bytes of one body unpacked; more is refused"),
+    Setting("collect.read_timeout_s", "", 15, _whole(1, 3600), "a whole number of seconds",
+            "a client that has not sent its whole request by then is cut off"),
+    Setting("collect.max_connections", "", 1000, _whole(1, 10**6), "a whole number", "HTTP connections at one time"),
+    Setting("collect.queue_bytes", "", 64 << 20, _size(1 << 20, 1 << 40), "a size like 64MB",
+            "bytes of bodies that wait for the disk; beyond it senders are told to come back"),
+    Setting("collect.journal_bytes", "", 4 << 30, _size(1 << 20, 1 << 50), "a size like 4GB",
+            "bytes of journal that wait for decoding; beyond it senders are told to come back"),
+    Setting("collect.disk_reserve", "", 256 << 20, _size(0, 1 << 50), "a size like 256MB",
+            "free bytes of the disk that the journal leaves alone"),
+    Setting("collect.stuck_after_s", "", 60, _whole(5, 10**6), "a whole number of seconds",
+            "/health fails when decoding made no progress for so long"),
+    Setting("collect.attributes", "", 256, _whole(1, 10**6), "a whole number",
+            "attributes of one record; the rest is left out and counted"),
+    Setting("collect.value_chars", "", 16_384, _whole(16, 10**9), "a whole number",
+            "characters of one attribute, name or message; the rest is cut and counted"),
+    Setting("collect.body_chars", "", 65_536, _whole(16, 10**9), "a whole number",
+            "characters of one log body; the rest is cut and counted"),
+    Setting("collect.series", "", 200_000, _whole(1, 10**9), "a whole number",
+            "metric series of a store; samples of others are counted in one overflow series"),
+    Setting("collect.keep_text", "--keep-text", False, _yes_or_no, "true or false",
+            "whether prompt and completion text is kept"),
     Setting("demo.out", "--out", "flashover-demo", _matching(r".+"), "a folder", "folder that the demo fills"),
     Setting("demo.seed", "--seed", 1, _whole(0, 2**31 - 1), "a whole number from 0 to 2147483647",
             "seed of the demo's run"),
@@ -136,7 +191,7 @@ _BY_NAME = {setting.name: setting for setting in SETTINGS}
 def _parsed(setting: Setting, given: Any, source: str) -> Any:
     try:
         return setting.parse(given)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, KeyError):
         raise BadInput(f"{source}: {given!r} is no value for {setting.name}; it takes {setting.accepts}") from None
 
 

@@ -18,6 +18,7 @@ from collectors.delta_tables import DeltaTables
 from collectors.dialects import Dialects
 from collectors.edges import SpanMemory
 from collectors.journal import Journal
+from collectors.live_views import open_duckdb
 from collectors.recovery import known_series, recent_spans
 from collectors.requests_table import late_hours, materialise
 from collectors.resources import Emitters
@@ -39,10 +40,10 @@ class Worker:
         self._tables = tables
         self._emitters = Emitters()
         self._memory = SpanMemory()
-        recent_spans(store, snapshot, self._memory)
-        self._known = KnownSeries(known_series(store, tables.versions().get("series")), Dialects())
+        self._duckdb = open_duckdb()
+        recent_spans(self._duckdb, store, snapshot, self._memory)
+        self._known = KnownSeries(known_series(self._duckdb, tables), Dialects())
         self._state = SeriesState(snapshot.series_state)
-        self._in: dict[str, int] = {}
 
     def drain(self) -> int:
         """Take in every synced frame not yet in the tables; returns how many rounds it took."""
@@ -53,15 +54,19 @@ class Worker:
 
     def materialise(self) -> None:
         """Write ``requests`` for the hours that are over, and publish."""
-        if materialise(self._store, self._tables, self.snapshot):
+        if materialise(self._duckdb, self._tables, self.snapshot):
             self._publish()
 
     def finish(self) -> None:
         """Write ``requests`` for all hours, join small files of tables that have many, and publish."""
-        materialise(self._store, self._tables, self.snapshot, all_hours=True)
+        materialise(self._duckdb, self._tables, self.snapshot, all_hours=True)
         for name in self._tables.versions():
             self._tables.compact(name, MOST_FILES)
         self._publish()
+
+    def close(self) -> None:
+        """Let go of the tables' files."""
+        self._duckdb.close()
 
     def _round(self) -> bool:
         edges_in = self._tables.last_frame("edges")
@@ -97,7 +102,7 @@ class Worker:
         self.snapshot.watermark_ns = max(self.snapshot.watermark_ns, pc.max(spans.column("start_ns")).as_py(),
                                          pc.max(spans.column("end_ns")).as_py() or 0)
         if self.snapshot.clean_hours:
-            late = late_hours(self._store, self._tables, self.snapshot, spans)
+            late = late_hours(self._duckdb, self._tables, self.snapshot, spans)
             self.snapshot.clean_hours = [hour for hour in self.snapshot.clean_hours if hour not in late]
 
     def _publish(self) -> None:

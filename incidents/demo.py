@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.investigate import investigate
-from analysis.investigation import Investigation
+from analysis.investigation import ANSWER, Investigation
 from collectors.durable import replace_file
 from collectors.errors import BadInput
 from collectors.seal import seal
@@ -18,7 +18,7 @@ from incidents.replay import Replayed, RunnerName, replay
 from instrumented_engine.scenario import load_scenario
 
 SLUG = "kv-sync-rebalance"
-STORE, SEALED, ANSWER = "store", "incident.duckdb", "investigation.json"
+STORE, SEALED = "store", "incident.duckdb"
 
 
 @dataclass(frozen=True, slots=True)

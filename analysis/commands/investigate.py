@@ -8,12 +8,9 @@ from typing import Annotated
 import typer
 
 from collectors import console
-from collectors.clock import parse_iso
 from collectors.durable import replace_file
 from collectors.errors import BadInput
 from collectors.store import Store
-
-ANSWER = "investigation.json"
 
 
 def main(argv: list[str]) -> int:
@@ -30,6 +27,7 @@ def investigate_store(
 ) -> None:
     """Investigate all a store holds, or a window of it, and print the answer: text, or --json."""
     from analysis.investigate import investigate
+    from analysis.investigation import ANSWER
     from analysis.terminal import render
 
     window = _window(start, end)
@@ -47,14 +45,8 @@ def _window(start: str | None, end: str | None) -> tuple[int, int] | None:
     """The window in ns UTC; an end that is not given is open."""
     if start is None and end is None:
         return None
-    low, high = _time("--from", start, 0), _time("--to", end, 2**63 - 1)
+    low = console.instant("--from", start) or 0
+    high = 2**63 - 1 if end is None else console.instant("--to", end) or 0
     if high <= low:
         raise BadInput(f"--from {start} --to {end}: the window ends before it starts; exchange them")
     return low, high
-
-
-def _time(option: str, text: str | None, otherwise: int) -> int:
-    try:
-        return otherwise if text is None else parse_iso(text)
-    except ValueError as error:
-        raise BadInput(f"{option}: {error}") from error

@@ -7,8 +7,6 @@ from typing import Annotated
 import typer
 
 from collectors import console
-from collectors.clock import parse_iso
-from collectors.errors import BadInput
 from collectors.seal import seal
 from collectors.store import Store
 
@@ -25,16 +23,9 @@ def seal_store(
     end: Annotated[str | None, typer.Option("--to", help="end of the window, not in it")] = None,
 ) -> None:
     """Write the rows of a window (all without one) to one .duckdb file, and print how many of each table."""
-    start_ns, end_ns = _time("--from", start), _time("--to", end)
+    start_ns, end_ns = console.instant("--from", start), console.instant("--to", end)
     with Store.open(store) as source:
         for warning in source.warnings:
             console.say(f"flashover seal: warning: {warning}")
         rows = seal(source, file, start_ns, end_ns)
     print(console.columns([(name, str(count)) for name, count in rows.items()]))
-
-
-def _time(option: str, text: str | None) -> int | None:
-    try:
-        return None if text is None else parse_iso(text)
-    except ValueError as error:
-        raise BadInput(f"{option}: {error}") from error

@@ -15,7 +15,8 @@ from simulated_runs import Runs
 from simulated_tables import MemoryTables
 
 from analysis.investigate import investigate
-from analysis.investigation import Investigation, iso
+from analysis.investigation import Investigation
+from collectors.clock import iso
 from analysis.investigation_schema import investigation_schema, schema_text
 from collectors.clock import parse_iso
 

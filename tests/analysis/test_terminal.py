@@ -7,7 +7,7 @@ from simulated_runs import Runs, scene_of
 from simulated_tables import MemoryTables
 
 from analysis.investigate import investigate
-from analysis.investigation import iso
+from collectors.clock import iso
 from analysis.terminal import WIDTH, render
 
 CASES = [("slow_index", 1), ("slow_replica", 8), ("longer", 2), ("shed", 5), ("none", 5)]
