@@ -50,6 +50,11 @@ class Round:
             if enabled:
                 gc.enable()
 
+    def refuse(self, frame: int, signal: Signal, reason: str) -> None:
+        """Count a frame as rejected without decoding it; its bytes are not kept."""
+        self._rejects.add(frame, signal, reason, b"")
+        self.last_frame = frame
+
     def tables(self) -> dict[str, pa.Table]:
         """Table name -> rows of this round, for every table that got some."""
         self._spans.find_edges()
