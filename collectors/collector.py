@@ -1,7 +1,7 @@
 """A collector: receivers in front, the journal behind them, a worker process that decodes, and their orderly end.
 
-The process that acknowledges does nothing else: it receives, writes and syncs the journal, and watches over the worker. Whatever
-dies, what was acknowledged is in the journal or in the tables, once.
+The process that acknowledges does nothing else: it receives, writes and syncs the journal, and watches over the worker.
+Whatever dies, what was acknowledged is in the journal or in the tables, once.
 """
 
 from __future__ import annotations

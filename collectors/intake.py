@@ -11,6 +11,7 @@ from typing import Self
 from collectors.durable import FULL
 from collectors.errors import BadInput, FlashoverError, StorageFull, StoreBusy
 from collectors.journal import ROTATE_BYTES, Journal, Write
+from collectors.limits import Limits
 from collectors.opening import WRITER_ENDS_S, own, recover_journal
 from collectors.ownership import WRITER_NAME, Ownership
 from collectors.sink import Signal
@@ -34,12 +35,13 @@ class Intake:
 
     @classmethod
     def open(cls, path: str | Path, on_synced: Callable[[int], None] | None = None, *,
-             rotate_bytes: int = ROTATE_BYTES, write: Write = os.write) -> Intake:
+             rotate_bytes: int = ROTATE_BYTES, write: Write = os.write, limits: Limits | None = None) -> Intake:
         """Create the folder, or recover the store in it, and own it until ``close``.
 
         ``on_synced`` is called with the last durable frame after each sync. What recovery had to drop is written into
         the snapshot (``Store.warnings`` shows it). Raises StoreBusy, StoreUnreadable, BadInput (a folder of something
-        else), StorageFull. ``rotate_bytes``: size at which a journal file is ended; ``write``: stands for os.write.
+        else), StorageFull. ``rotate_bytes``: size at which a journal file is ended; ``write``: stands for os.write;
+        ``limits``: those of the settings when None.
         """
         store = Path(path)
         lock = own(store)
@@ -50,7 +52,7 @@ class Intake:
             raise
         try:
             found = recover_journal(store, rotate_bytes, write)
-            worker = Worker(store, found.journal, found.snapshot, found.tables)
+            worker = Worker(store, found.journal, found.snapshot, found.tables, limits or Limits.from_settings())
         except BaseException:
             writer.release()
             lock.release()

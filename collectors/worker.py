@@ -21,6 +21,7 @@ from collectors.delta_tables import DeltaTables
 from collectors.dialects import Dialects
 from collectors.edges import SpanMemory
 from collectors.frames import Place
+from collectors.limits import Drops, Limits
 from collectors.live_views import open_duckdb
 from collectors.recovery import known_series, recent_spans
 from collectors.requests_table import late_hours, materialise
@@ -55,18 +56,19 @@ class Worker:
     killed workers before; it is rejected unread.
     """
 
-    def __init__(self, store: Path, journal: Frames, snapshot: Snapshot, tables: DeltaTables, *, skip: int = 0,
-                 on_work: Callable[[str, int], None] = lambda doing, frame: None) -> None:
+    def __init__(self, store: Path, journal: Frames, snapshot: Snapshot, tables: DeltaTables, limits: Limits, *,
+                 skip: int = 0, on_work: Callable[[str, int], None] = lambda doing, frame: None) -> None:
         self.snapshot = snapshot
         self.rows: Counter[str] = Counter()
         self.rejects: Counter[str] = Counter()
-        self._drops_before = Counter(snapshot.drops)
+        self._drops_before = Drops(snapshot.drops)
         self._skip = skip
         self._on_work = on_work
         self._store = store
         self._journal = journal
         self._tables = tables
-        self._emitters = Emitters()
+        self._limits, self._drops = limits, Drops(snapshot.drops)
+        self._emitters = Emitters(self._limits)
         self._memory = SpanMemory()
         self._duckdb = open_duckdb()
         recent_spans(self._duckdb, store, snapshot, self._memory)
@@ -76,7 +78,7 @@ class Worker:
     @property
     def drops(self) -> dict[str, int]:
         """What was left out since this worker began, by reason."""
-        return dict(Counter(self.snapshot.drops) - self._drops_before)
+        return dict(Drops(self.snapshot.drops) - self._drops_before)
 
     def drain(self, *, one_frame: bool = False) -> int:
         """Take in every synced frame not yet in the tables; returns how many rounds it took. ``one_frame``: one a round."""
@@ -105,7 +107,8 @@ class Worker:
     def _round(self, one_frame: bool) -> None:
         self._on_work("decoding", 0)
         edges_in = self._tables.last_frame("edges")
-        work = Round(self._emitters, self._memory, self._known, self._state, self.snapshot.ignored_columns, edges_in)
+        work = Round(self._emitters, self._memory, self._known, self._state, self.snapshot.ignored_columns, edges_in,
+                     self._limits, self._drops)
         work.take(islice(self._bodies(work, one_frame), 1 if one_frame else None))
         reached = work.last_frame or self._journal.synced_seq
         tables = work.tables()
@@ -149,4 +152,5 @@ class Worker:
     def _publish(self) -> None:
         self.snapshot.tables = self._tables.versions()
         self.snapshot.series_state = self._state.save()
+        self.snapshot.drops = dict(self._drops)
         self.snapshot.publish(self._store)

@@ -20,6 +20,7 @@ from collectors.delta_tables import DeltaTables
 from collectors.errors import FlashoverError, StoreUnreadable
 from collectors.frames import Place
 from collectors.journal import read_frames
+from collectors.limits import Limits
 from collectors.opening import WRITER_ENDS_S
 from collectors.ownership import WRITER_NAME, Ownership
 from collectors.recent_bodies import FOLDER
@@ -76,7 +77,7 @@ class ToldFrames:
 class WorkerProcess:
     """One life of the worker."""
 
-    def __init__(self, store: Path, careful: bool, skip: int) -> None:
+    def __init__(self, store: Path, limits: Limits, careful: bool, skip: int) -> None:
         identity = read_identity(store)
         if identity is None:
             raise StoreUnreadable(f"{store}: is no store; `flashover collect` makes it and starts the worker itself")
@@ -85,7 +86,7 @@ class WorkerProcess:
         sync_unpublished(tables, snapshot)
         self._frames = ToldFrames(store, identity, snapshot.seq)
         self._careful = careful
-        self._worker = Worker(store, self._frames, snapshot, tables, skip=skip, on_work=self._report)
+        self._worker = Worker(store, self._frames, snapshot, tables, limits, skip=skip, on_work=self._report)
         self._report("starting")
 
     def run(self) -> None:
@@ -116,12 +117,13 @@ def main() -> int:
     parser.add_argument("store", type=Path)
     parser.add_argument("--careful", action="store_true")
     parser.add_argument("--skip", type=int, default=0)
+    parser.add_argument("--keep-text", action="store_true", default=None)
     given = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the receiver, which tells us
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         lock = Ownership(given.store, WRITER_NAME, WRITER_ENDS_S)
-        WorkerProcess(given.store, given.careful, given.skip).run()
+        WorkerProcess(given.store, Limits.from_settings(given.keep_text), given.careful, given.skip).run()
         lock.release()
     except FlashoverError as error:
         print(f"flashover collect: worker: {error}", file=sys.stderr, flush=True)
