@@ -171,6 +171,11 @@ def current() -> Settings:
     return Settings(os.environ, (Path("flashover.toml"), Path.home() / ".config/flashover/config.toml"))
 
 
+def environment() -> Mapping[str, str]:
+    """The variables of this process, for what is no setting: what the service manager asks of it."""
+    return os.environ
+
+
 def value(name: str, flag: Any = None) -> Any:
     """Setting ``name`` as it holds in this process; ``flag`` is the flag's value, None when the user gave none."""
     return current().value(name, flag)
