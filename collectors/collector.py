@@ -13,14 +13,15 @@ from pathlib import Path
 
 from collectors import settings
 from collectors.clock import Clock, MonotonicClock, SystemClock
-from collectors.errors import BadInput
 from collectors.frames import Place
 from collectors.group_commit import Bounds, GroupCommit, free_disk
-from collectors.listening import ReceiverOptions, Receivers
+from collectors.listening import Addresses, Receivers
 from collectors.opening import WRITER_ENDS_S, own, recover_journal
 from collectors.own_metrics import OwnMetrics
 from collectors.ownership import WRITER_NAME, Ownership
+from collectors.receiver_options import ReceiverOptions
 from collectors.recent_bodies import RecentBodies
+from collectors.service_manager import ServiceManager
 from collectors.vitals import Vitals
 from collectors.worker_keeper import WorkerKeeper
 
@@ -33,13 +34,14 @@ Event = Callable[..., None]
 class Collector:
     """One collector of one store. ``run`` is its whole life; make it in a running event loop.
 
-    ``on_event`` is told a name and fields for the log. Raises StoreBusy, StoreUnreadable, BadInput, StorageFull.
+    ``on_event`` is told a name and fields for the log, ``service`` how it is. ``keep_text``: the flag, None when it was not
+    given. Raises StoreBusy, StoreUnreadable, BadInput, StorageFull.
     """
 
-    def __init__(self, store: Path, options: ReceiverOptions, bounds: Bounds, on_event: Event, *,
-                 clock: Clock | None = None, monotonic: Clock | None = None) -> None:
+    def __init__(self, store: Path, options: ReceiverOptions, bounds: Bounds, on_event: Event, service: ServiceManager, *,
+                 keep_text: bool | None = None, clock: Clock | None = None, monotonic: Clock | None = None) -> None:
         self._clock, self._monotonic = clock or SystemClock(), monotonic or MonotonicClock()
-        self._on_event, self._bounds = on_event, bounds
+        self._on_event, self._bounds, self._service = on_event, bounds, service
         self._lock = own(store)
         try:
             writer = Ownership(store, WRITER_NAME, WRITER_ENDS_S)
@@ -60,19 +62,21 @@ class Collector:
             self._journal, RecentBodies(store, self._journal.digests(), self._clock, self._monotonic), bounds, self._synced)
         self.keeper = WorkerKeeper(
             store, self._journal.places, found.snapshot.seq, settings.value("collect.stuck_after_s"), self._monotonic,
-            self._on_decoded, on_event)
+            self._on_decoded, on_event, ("--keep-text",) if keep_text else ())
         self._receivers = Receivers(self._commits, OwnMetrics(), self.vitals, options)
 
-    async def run(self, on_ready: Callable[[Sequence[str]], None]) -> int:
+    async def run(self, on_ready: Callable[[Addresses], None]) -> int:
         """Receive until ``end`` or a signal; returns the number of frames left in the journal. ``on_ready``: the addresses."""
         worker = asyncio.create_task(self.keeper.run())
         dropping = asyncio.create_task(self._drop_files())
+        telling = asyncio.create_task(self._tell_service())
         try:
             addresses = await self._receivers.start()
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self.end)
             on_ready(addresses)
+            self._service.ready("receiving")
             ending = asyncio.create_task(self._end.wait())
             await asyncio.wait([ending, worker, dropping], return_when=asyncio.FIRST_COMPLETED)
             ending.cancel()
@@ -82,9 +86,9 @@ class Collector:
             return await self._stop(worker)
         finally:
             self.keeper.kill()
-            for task in (worker, dropping):
+            for task in (worker, dropping, telling):
                 task.cancel()
-            await asyncio.gather(worker, dropping, return_exceptions=True)
+            await asyncio.gather(worker, dropping, telling, return_exceptions=True)
             self._journal.close()
             self._lock.release()
 
@@ -99,8 +103,8 @@ class Collector:
         return Vitals(
             queue_bytes=self._commits.queue_bytes, journal_bytes=journal.waiting_bytes, journal_frames=len(keeper.waiting),
             lag_s=0.0 if oldest is None else max(0.0, (self._clock.now_ns() - oldest) / 1e9),
-            synced_seq=journal.synced_seq, decoded_seq=keeper.report.seq, rows=keeper.counts("rows"),
-            rejects=keeper.counts("rejects"), drops=keeper.counts("drops"), restarts=keeper.restarts,
+            synced_seq=journal.synced_seq, decoded_seq=keeper.report.seq, rows=dict(keeper.counts("rows")),
+            rejects=dict(keeper.counts("rejects")), drops=dict(keeper.counts("drops")), restarts=keeper.restarts,
             doing=keeper.report.doing, disk_free_bytes=free, problems=tuple(self._problems(free)))
 
     def _problems(self, free: int) -> list[str]:
@@ -117,6 +121,7 @@ class Collector:
 
     async def _stop(self, worker: asyncio.Task[None]) -> int:
         self._on_event("stopping", waiting=len(self.keeper.waiting))
+        self._service.stopping()
         await self._receivers.stop(grace_s=5.0)
         await self._commits.stop()
         self.keeper.stop()
@@ -139,14 +144,7 @@ class Collector:
             self._drop.clear()
             await self._commits.drop_through(self._decoded)
 
-
-def collect(store: Path, options: ReceiverOptions, bounds: Bounds, on_event: Event,
-            on_ready: Callable[[Sequence[str]], None]) -> int:
-    """Run a collector until SIGTERM or SIGINT; returns the number of frames that are left in the journal."""
-
-    async def live() -> int:
-        return await Collector(store, options, bounds, on_event).run(on_ready)
-
-    if not str(store):
-        raise BadInput("--store: is empty; give a folder for the store")
-    return asyncio.run(live())
+    async def _tell_service(self) -> None:
+        while self._service.watchdog_s:
+            await asyncio.sleep(self._service.watchdog_s / 3)
+            self._service.alive("; ".join(self.vitals().problems) or f"frame {self.keeper.report.seq} decoded")

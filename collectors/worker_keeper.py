@@ -30,11 +30,11 @@ class WorkerKeeper:
     """Runs the worker of ``store`` from ``run`` to ``stop``. ``waiting``: frames that the tables do not have yet.
 
     ``on_decoded`` is told the last frame in the tables each time it moves; ``on_event`` a name and fields for the log.
-    ``command``: how a worker is started, for tests that need one which dies.
+    ``options``: given to every worker. ``command``: how one is started, for tests that need one which dies.
     """
 
     def __init__(self, store: Path, waiting: Iterable[Place], decoded_seq: int, stuck_after_s: float, monotonic: Clock,
-                 on_decoded: Callable[[int], None], on_event: Callable[..., None],
+                 on_decoded: Callable[[int], None], on_event: Callable[..., None], options: tuple[str, ...] = (),
                  command: tuple[str, ...] = (sys.executable, "-m", "collectors.worker_process")) -> None:
         self.report = Report(decoded_seq, "starting")
         self.restarts = 0
@@ -42,7 +42,8 @@ class WorkerKeeper:
         self._store = store
         self._stuck_after_ns = int(stuck_after_s * _SECOND)
         self._monotonic = monotonic
-        self._on_decoded, self._on_event, self._command = on_decoded, on_event, command
+        self._on_decoded, self._on_event = on_decoded, on_event
+        self._command, self._options = command, options
         self._progress_ns = monotonic.now_ns()
         self._process: Process | None = None
         self._ended_lives = {"rows": Counter[str](), "rejects": Counter[str](), "drops": Counter[str]()}
@@ -101,7 +102,8 @@ class WorkerKeeper:
     async def _one_life(self, *, careful: bool) -> int:
         extra = (["--careful"] if careful else []) + (["--skip", str(self._skip)] if self._skip else [])
         process = await asyncio.create_subprocess_exec(
-            *self._command, str(self._store), *extra, stdin=PIPE, stdout=PIPE, limit=LINE_BYTES, start_new_session=True)
+            *self._command, str(self._store), *self._options, *extra, stdin=PIPE, stdout=PIPE, limit=LINE_BYTES,
+            start_new_session=True)
         self._process = process
         self._progress_ns = self._monotonic.now_ns()
         self._send_frames(list(self.waiting))

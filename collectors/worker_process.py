@@ -62,7 +62,7 @@ class ToldFrames:
             self._news.wait_for(lambda: self.stopping or self.synced_seq > after_seq, seconds)
 
     def _listen(self) -> None:
-        for line in sys.stdin.buffer:
+        for line in _lines(sys.stdin.fileno()):
             places = read_command(line, self._folder)
             with self._news:
                 if places is None:
@@ -72,6 +72,14 @@ class ToldFrames:
                     self.synced_seq = max([self.synced_seq, *(place.seq for place in places)])
                 self._news.notify_all()
         os._exit(1)  # the receiver is gone: free the tables for the next one
+
+
+def _lines(descriptor: int) -> Iterator[bytes]:
+    """Lines of a pipe until its end. Not by ``sys.stdin``, whose lock a thread that waits would hold at exit."""
+    rest = b""
+    while data := os.read(descriptor, 1 << 20):
+        *lines, rest = (rest + data).split(b"\n")
+        yield from lines
 
 
 class WorkerProcess:
@@ -106,8 +114,8 @@ class WorkerProcess:
 
     def _report(self, doing: str, trying: int = 0) -> None:
         worker = self._worker
-        sys.stdout.buffer.write(report_line(Report(worker.snapshot.seq, doing, trying, worker.rows, worker.rejects,
-                                                   worker.drops)))
+        sys.stdout.buffer.write(report_line(Report(worker.snapshot.seq, doing, trying, dict(worker.rows),
+                                                   dict(worker.rejects), worker.drops)))
         sys.stdout.buffer.flush()
 
 

@@ -54,7 +54,8 @@ class Scene:
         self.events, self.decoded = list[tuple[str, dict[str, Any]]](), list[int]()
         self.places = [Place(seq, "logs", store / "j.wal", 0, 1) for seq in range(1, frames + 1)]
         self.keeper = WorkerKeeper(store, self.places[: frames // 2], 0, stuck_after_s, MonotonicClock(), self.decoded.append,
-                                   lambda name, **fields: self.events.append((name, fields)), (sys.executable, str(script)))
+                                   lambda name, **fields: self.events.append((name, fields)),
+                                   command=(sys.executable, str(script)))
 
     async def play(self, until: Callable[[], bool]) -> None:
         """Run the keeper until ``until`` holds, then stop it."""
