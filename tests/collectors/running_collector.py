@@ -44,6 +44,9 @@ class RunningCollector:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         found = re.match(r"ready: http 127\.0\.0\.1:(\d+)", line)
+        if found is None:
+            self._process.wait()
+            self._close()
         assert found, (line, self.said())
         self.port = int(found[1])
         return line
