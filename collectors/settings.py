@@ -176,6 +176,11 @@ def environment() -> Mapping[str, str]:
     return os.environ
 
 
+def variables() -> Mapping[str, str]:
+    """The environment of this process, for protocols that come through it, such as a service manager's."""
+    return os.environ
+
+
 def value(name: str, flag: Any = None) -> Any:
     """Setting ``name`` as it holds in this process; ``flag`` is the flag's value, None when the user gave none."""
     return current().value(name, flag)

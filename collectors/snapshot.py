@@ -26,7 +26,7 @@ class Snapshot:
     """``seq``: last frame in the tables. ``tables``: name -> Delta version. ``clean_hours``: hours whose attempts are
     read from the ``requests`` table. ``watermark_ns``: latest event time seen. ``series_state``: series id ->
     cumulative state of histograms and delta sums. ``damage``: one sentence for each damage found so far.
-    ``ignored_columns``: unknown columns of step bodies -> times seen."""
+    ``ignored_columns``: unknown columns of step bodies -> times seen. ``drops``: reason of ``limits.py`` -> times."""
 
     journal: str
     seq: int = 0
@@ -36,6 +36,7 @@ class Snapshot:
     series_state: dict[str, list[Any]] = field(default_factory=dict)
     damage: list[str] = field(default_factory=list)
     ignored_columns: dict[str, int] = field(default_factory=dict)
+    drops: dict[str, int] = field(default_factory=dict)
 
     def publish(self, store: Path) -> None:
         """Replace the store's snapshot file; durable when this returns."""
@@ -62,11 +63,14 @@ def read_snapshot(store: Path) -> Snapshot | None:
     if content is None:
         return None
     try:
-        known = {name: content[name] for name in Snapshot.__dataclass_fields__}
+        known = {name: content[name] for name in Snapshot.__dataclass_fields__ if name in content or name not in _ADDED}
         return Snapshot(**known)
     except KeyError as error:
         raise StoreUnreadable(f"{path}: key {error} is missing; {_REMEDY}") from error
 
+
+_ADDED = frozenset({"drops"})
+"""Keys that a snapshot of an earlier Flashover lacks."""
 
 _REMEDY = "restore the file from a copy, or replay into a new folder"
 
