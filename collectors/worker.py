@@ -18,6 +18,7 @@ from collectors.delta_tables import DeltaTables
 from collectors.dialects import Dialects
 from collectors.edges import SpanMemory
 from collectors.journal import Journal
+from collectors.limits import Drops, Limits
 from collectors.live_views import open_duckdb
 from collectors.recovery import known_series, recent_spans
 from collectors.requests_table import late_hours, materialise
@@ -38,7 +39,8 @@ class Worker:
         self._store = store
         self._journal = journal
         self._tables = tables
-        self._emitters = Emitters()
+        self._limits, self._drops = Limits(), Drops()
+        self._emitters = Emitters(self._limits)
         self._memory = SpanMemory()
         self._duckdb = open_duckdb()
         recent_spans(self._duckdb, store, snapshot, self._memory)
@@ -70,7 +72,8 @@ class Worker:
 
     def _round(self) -> bool:
         edges_in = self._tables.last_frame("edges")
-        work = Round(self._emitters, self._memory, self._known, self._state, self.snapshot.ignored_columns, edges_in)
+        work = Round(self._emitters, self._memory, self._known, self._state, self.snapshot.ignored_columns, edges_in,
+                     self._limits, self._drops)
         work.take(self._bodies())
         reached = work.last_frame or self._journal.synced_seq
         tables = work.tables()
