@@ -23,9 +23,9 @@ class Buckets(NamedTuple):
 
 
 class Exponential(NamedTuple):
-    """An exponential histogram, or the difference of two. ``total`` is the sum of the observations, None if not sent."""
+    """An exponential histogram, or the difference of two. ``observed``: how many observations, ``total``: their sum or None."""
 
-    count: int
+    observed: int
     total: float | None
     scale: int
     zero_count: int
@@ -49,10 +49,10 @@ def since(now: Exponential, last: Exponential) -> Exponential | None:
     scale, threshold = min(now.scale, last.scale), max(now.zero_threshold, last.zero_threshold)
     a, b = _at(now, scale, threshold), _at(last, scale, threshold)
     positive, negative = _minus(a.positive, b.positive), _minus(a.negative, b.negative)
-    if positive is None or negative is None or a.count < b.count or a.zero_count < b.zero_count:
+    if positive is None or negative is None or a.observed < b.observed or a.zero_count < b.zero_count:
         return None
     total = None if a.total is None or b.total is None else a.total - b.total
-    return Exponential(a.count - b.count, total, scale, a.zero_count - b.zero_count, threshold, positive, negative)
+    return Exponential(a.observed - b.observed, total, scale, a.zero_count - b.zero_count, threshold, positive, negative)
 
 
 def _at(histogram: Exponential, scale: int, threshold: float) -> Exponential:
@@ -65,7 +65,7 @@ def _at(histogram: Exponential, scale: int, threshold: float) -> Exponential:
         moved_up, positive = _without(positive, last)
         moved_down, negative = _without(negative, last)
         zero += moved_up + moved_down
-    return Exponential(histogram.count, histogram.total, scale, zero, threshold, positive, negative)
+    return Exponential(histogram.observed, histogram.total, scale, zero, threshold, positive, negative)
 
 
 def _merged(buckets: Buckets, by: int) -> Buckets:

@@ -68,8 +68,9 @@ class SeriesState:
             return now if start_ns and ts_ns - start_ns <= FIRST_REACH_NS else None
         if start_ns > last[0] > 0:
             return now
-        *numbers, positive, negative = last[2]
-        return since(now, Exponential(*numbers, Buckets(*positive), Buckets(*negative))) or now
+        observed, total, scale, zero_count, zero_threshold, positive, negative = last[2]
+        before = Exponential(observed, total, scale, zero_count, zero_threshold, Buckets(*positive), Buckets(*negative))
+        return since(now, before) or now
 
     def accumulate(self, series_id: int, delta: float) -> float:
         """The cumulative value of a sum that is sent as deltas, counted from the first sample the store saw."""
