@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -59,15 +60,18 @@ class Stream(NamedTuple):
 
 
 class SampleRows:
-    """Collects the samples and the new series of a round's bodies."""
+    """Collects the samples and the new series of a round's bodies.
+
+    ``rows``: the samples so far, in the order in which they came. ``fresh``: the new series by id.
+    """
 
     def __init__(self, emitters: Emitters, edges: EdgeRows, rejects: Rejects, known: KnownSeries,
                  state: SeriesState, limits: Limits, drops: Drops) -> None:
         self.known, self.state, self.limits, self.drops = known, state, limits, drops
-        self._emitters, self._edges, self._rejects = emitters, edges, rejects
-        self._rows: list[tuple[Any, ...]] = []
-        self._series: dict[int, tuple[Any, ...]] = {}
-        self._times: list[int] = []
+        self.emitters, self.edges = emitters, edges
+        self.rows: list[tuple[Any, ...]] = []
+        self.fresh: dict[int, tuple[Any, ...]] = {}
+        self._rejects = rejects
         self._refused: list[int] = []
 
     def add(self, frame: int, body: bytes) -> None:
@@ -78,26 +82,30 @@ class SampleRows:
             self._rejects.add_body(frame, "metrics", error, body)
             return
         for block in request.resource_metrics:
-            emitter = self._emitters.read(block.resource, self.drops)
-            self._times = []
+            emitter = self.emitters.read(block.resource, self.drops)
+            times: list[int] = []
             for scope in block.scope_metrics:
                 for metric in scope.metrics:
-                    self.metric(frame, emitter.entity, metric)
-            self._edges.declared(frame, emitter, min(self._times, default=0), max(self._times, default=0))
+                    times += self.metric(frame, emitter.entity, metric)
+            self.edges.declared(frame, emitter, min(times, default=0), max(times, default=0))
         if self._refused:
             self.overflow(frame, len(self._refused), max(self._refused))
             self._refused = []
 
     def samples(self) -> pa.Table:
         """The samples as Arrow, schema SAMPLES, sorted by series and time."""
-        columns = list(zip(*self._rows, strict=True)) or [()] * len(SAMPLES.columns)
-        table = pa.table([pa.array(c, t) for c, t in zip(columns, SAMPLES.arrow.types, strict=True)], SAMPLES.arrow)
+        table = self.unsorted()
         return table.take(pc.sort_indices(
             table, sort_keys=[("series_id", "ascending"), ("ts_ns", "ascending"), ("frame", "ascending")]))
 
+    def unsorted(self) -> pa.Table:
+        """The samples in the order in which they came."""
+        columns = list(zip(*self.rows, strict=True)) or [()] * len(SAMPLES.columns)
+        return pa.table([pa.array(c, t) for c, t in zip(columns, SAMPLES.arrow.types, strict=True)], SAMPLES.arrow)
+
     def series(self) -> pa.Table:
         """The new series as Arrow, schema SERIES, sorted by id."""
-        rows = [row for _, row in sorted(self._series.items())]
+        rows = [row for _, row in sorted(self.fresh.items())]
         columns: list[Any] = list(zip(*rows, strict=True)) or [()] * len(SERIES.columns)
         arrays = [map_array(c) if f.name == "labels" else pa.array(c, f.type)
                   for c, f in zip(columns, SERIES.arrow, strict=True)]
@@ -105,21 +113,21 @@ class SampleRows:
 
     def new_series(self) -> set[int]:
         """Ids of the series in ``series``."""
-        return set(self._series)
+        return set(self.fresh)
 
     def overflow(self, frame: int, samples: int, ts_ns: int) -> None:
         """Count samples of a frame that were dropped, as their series are beyond the limit; ``ts_ns``: the latest's."""
         self.drops["series_overflow"] += samples
         self._meet(Stream(frame, None, OVERFLOW, None, "counter", True), OVERFLOW_ID, {}, None)
         total = self.state.accumulate(OVERFLOW_ID, float(samples))
-        self._rows.append((OVERFLOW_ID, ts_ns, None, total, *_NO_HISTOGRAM, *_NO_EXPONENTIAL, None, None, frame))
+        self.rows.append((OVERFLOW_ID, ts_ns, None, total, *_NO_HISTOGRAM, *_NO_EXPONENTIAL, None, None, frame))
 
-    def metric(self, frame: int, entity: str | None, metric: Metric) -> None:
-        """Decode one metric."""
+    def metric(self, frame: int, entity: str | None, metric: Metric) -> list[int]:
+        """Decode one metric; returns the times of its points."""
         which = metric.WhichOneof("data")
         if which is None:
             self._rejects.add(frame, "metrics", f"metric {metric.name!r}: it has no data", metric)
-            return
+            return []
         readers: dict[str, Callable[[Stream, Any], tuple[Any, ...] | None]] = {
             "gauge": self._number, "sum": self._number, "histogram": self._histogram,
             "exponential_histogram": self._exponential, "summary": self._summary}
@@ -127,17 +135,19 @@ class SampleRows:
         kind = which if which != "sum" else "counter" if data.is_monotonic else "gauge"
         stream = self.stream(frame, entity, metric.name, metric.unit, kind,
                              which not in ("gauge", "summary") and data.aggregation_temporality == DELTA)
+        times: list[int] = []
         for point in data.data_points:
             try:
                 ts_ns, row = time_of(point.time_unix_nano), readers[which](stream, point)
             except Undecodable as error:
                 self._rejects.add(frame, "metrics", f"metric {stream.name!r}: {error}", point)
                 continue
-            self._times.append(ts_ns)
+            times.append(ts_ns)
             if row is None:
                 self._refused.append(ts_ns)
             else:
-                self._rows.append(row)
+                self.rows.append(row)
+        return times
 
     def stream(self, frame: int, entity: str | None, name: str, unit: str, kind: str, delta: bool) -> Stream:
         """What the points of a metric have in common, within the limits."""
@@ -147,7 +157,7 @@ class SampleRows:
     def identify(self, stream: Stream, labels: dict[str, str | None], bounds: tuple[float, ...]) -> int | None:
         """The id of a series, which is a new row of ``series`` if the store has not met it; None when beyond the limit."""
         found = series_id(stream.name, stream.entity, labels, list(bounds), stream.kind if stream.kind in OWN_IDS else "")
-        if not self.known.admits(found, self._series, self.limits.series):
+        if not self.known.admits(found, self.fresh, self.limits.series):
             return None
         self._meet(stream, found, labels, list(bounds) if stream.kind == "histogram" else None)
         return found
@@ -210,7 +220,7 @@ class SampleRows:
         """The point's series; None when it is beyond the limit."""
         labels = tuple([(a.key, a.value.string_value or None) for a in point.attributes])
         plain = None not in [value for _, value in labels]
-        key = (stream.name, stream.entity, labels, bounds, stream.kind if stream.kind in OWN_IDS else "")
+        key = (stream.name, stream.entity, labels, array("d", bounds).tobytes(), stream.kind if stream.kind in OWN_IDS else "")
         found = self.known.recall(key) if plain else None
         if found is None:
             drops = Drops()
@@ -222,8 +232,8 @@ class SampleRows:
         return found
 
     def _meet(self, stream: Stream, found: int, labels: dict[str, str | None], bounds: list[float] | None) -> None:
-        if found not in self.known.stored and found not in self._series:
-            self._series[found] = (found, stream.name, stream.entity, labels, self.known.dialects.signal(stream.name),
+        if found not in self.known.stored and found not in self.fresh:
+            self.fresh[found] = (found, stream.name, stream.entity, labels, self.known.dialects.signal(stream.name),
                                    stream.kind, stream.unit, bounds, stream.frame)
 
 

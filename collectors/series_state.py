@@ -55,6 +55,14 @@ class SeriesState:
         difference = None if total is None or last_total is None else total - last_total
         return count - last_count, difference, [a - b for a, b in zip(now, last_buckets, strict=True)]
 
+    def last_histogram(self, series_id: int) -> list[Any] | None:
+        """The last point of a histogram: start and time in ns, count, sum or None, buckets."""
+        return self._last(series_id, _HISTOGRAM)
+
+    def put_histogram(self, series_id: int, last: list[Any]) -> None:
+        """Make ``last`` what ``last_histogram`` gives."""
+        self._state[series_id] = last
+
     def exponential(self, series_id: int, start_ns: int, ts_ns: int, now: Exponential) -> Exponential | None:
         """What a cumulative exponential histogram observed since the previous sample, at the coarser of both scales.
 
