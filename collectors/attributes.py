@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
@@ -91,6 +92,9 @@ def time_or_none(ns: int) -> int | None:
 
 def map_array(rows: Sequence[dict[str, str | None]]) -> pa.Array:
     """Rows of key -> text as one MAP array; equal dictionaries (the same object) are built once."""
+    if len(set(map(id, rows))) == 1 and not rows[0]:
+        return pa.MapArray.from_arrays(pa.array(np.zeros(len(rows) + 1, np.int32)), pa.array([], pa.string()),
+                                       pa.array([], pa.string()), MAP)
     unique: dict[int, int] = {}
     distinct: list[dict[str, str | None]] = []
     places: list[int] = []
