@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from otlp_bodies import engine_span, resource, root_span, traces
 from sdk_bodies import ATTRIBUTES, ENTITIES, SPANS, traces_body
-from wire_fuzz import BODY
+from wire_fuzz import BODY, EDITS, edited
 
 from collectors.decode_spans import SpanRows
 from collectors.edges import Arrivals, EdgeRows, SpanMemory
@@ -118,6 +118,14 @@ def test_the_engines_own_bodies_take_the_fast_way(engine_bodies: list[bytes]) ->
     assert spans.num_rows == 400 and rejects.num_rows == 0 and not drops
     assert set(edges.column("kind").to_pylist()) == {"calls", "routes_to", "retries_of"}
     assert sum(map(len, spans.column("events").to_pylist())) == 400
+
+
+@given(st.integers(0, 9), EDITS)
+@settings(max_examples=60, deadline=None)
+def test_damaged_bodies_decode_as_by_the_official_classes(
+    engine_bodies: list[bytes], at: int, edits: list[tuple[str, float, int]]) -> None:
+    """Or are refused as by them."""
+    check_equal([[engine_bodies[at - 1], edited(engine_bodies[at], edits)]], Limits())
 
 
 def test_one_unusual_body_costs_the_others_nothing(engine_bodies: list[bytes]) -> None:
