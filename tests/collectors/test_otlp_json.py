@@ -150,7 +150,7 @@ def test_any_json_is_taken_or_refused(signal: Signal, said: Any) -> None:
     _holds(signal, json.dumps(said).encode())
 
 
-@given(st.sampled_from(SIGNALS), st.binary(max_size=60) | st.text('{}[]",:0123456789.eE+-\\utrnalfs ', max_size=60).map(str.encode))
+@given(st.sampled_from(SIGNALS), st.binary(max_size=60) | st.text('{}[]",:0129.eE+-\\utrnalfs ', max_size=60).map(str.encode))
 @example("logs", b'{"resourceLogs":[{"schemaUrl":"\\ud83d"}]}')
 @example("logs", b'{"\xed\xa0\x80":1}')
 @settings(max_examples=100)
