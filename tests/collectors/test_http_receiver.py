@@ -204,7 +204,7 @@ def test_what_is_not_here_is_said(up: Running, client: httpx.Client, method: str
 
 def test_the_token_is_needed_before_anything_is_read() -> None:
     with running(ReceiverOptions(grpc=None, token="s3cret")) as up, httpx.Client(base_url=up.url) as client:
-        for given in (None, "s3cret", "Bearer", "Bearer s3cre", "Bearer s3crets", "Basic s3cret", "Bearer \xe9", "Bearer s3 cr"):
+        for given in (None, "s3cret", "Bearer", "Bearer s3c", "Bearer s3crets", "Basic s3cret", "Bearer \xe9", "Bearer s3 cr"):
             headers = PROTOBUF | ({} if given is None else {"authorization": given})
             answer = client.post("/v1/logs", content=BODY, headers={k: v.encode("latin-1") for k, v in headers.items()})
             assert (answer.status_code, answer.headers["www-authenticate"], reason(answer)[0]) == (401, "Bearer", 16)
