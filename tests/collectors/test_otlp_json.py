@@ -120,6 +120,12 @@ def test_what_is_no_json_is_refused(body: bytes, reason: str) -> None:
     assert reason in refusal(body)
 
 
+def test_many_small_objects_are_refused_before_they_fill_the_memory() -> None:
+    with pytest.raises(BadRequest) as bad:
+        to_protobuf("traces", b'{"resourceSpans":[' + b"{}," * (1 << 21) + b"{}]}")
+    assert bad.value.status == 413
+
+
 def nested(levels: int) -> bytes:
     value: dict[str, Any] = {"intValue": "1"}
     for _ in range(levels):
