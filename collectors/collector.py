@@ -128,6 +128,7 @@ class Collector:
         await asyncio.wait([worker], timeout=DRAIN_S)
         if worker.done():
             worker.result()
+            self._journal.close()
             self._journal.drop_through(self.keeper.report.seq)
         return len(self.keeper.waiting)
 

@@ -28,6 +28,8 @@ from collectors.vitals import Vitals
 KEEP_ALIVE_S = 75
 """Seconds for which an idle HTTP connection is kept: longer than senders wait between two exports."""
 _DATE_S = 1.0
+_PARTING_S = 0.2
+"""Seconds for requests to notice that their client was cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,8 @@ class Receivers:
             for connection in list(self._state.connections):
                 connection.transport.abort()
             await asyncio.sleep(0)
+        if self._state.tasks:
+            await asyncio.wait(self._state.tasks, timeout=_PARTING_S)
         for task in list(self._state.tasks):
             task.cancel()
         if self._state.tasks:

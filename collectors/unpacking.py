@@ -70,8 +70,8 @@ def _gunzip(body: bytes, limit: int) -> bytes:
 def _unzstd(body: bytes, limit: int) -> bytes:
     try:
         size = zstandard.frame_content_size(body)
-        if 0 <= size <= limit:
-            return _zstd().decompress(body)
+        if 0 < size <= limit:
+            return _zstd().decompress(body, allow_extra_data=False)
         if size > limit:
             _too_large(limit)
     except zstandard.ZstdError:
