@@ -26,7 +26,9 @@ class Snapshot:
     """``seq``: last frame in the tables. ``tables``: name -> Delta version. ``clean_hours``: hours whose attempts are
     read from the ``requests`` table. ``watermark_ns``: latest event time seen. ``series_state``: series id ->
     cumulative state of histograms and delta sums. ``damage``: one sentence for each damage found so far.
-    ``ignored_columns``: unknown columns of step bodies -> times seen."""
+    ``ignored_columns``: unknown columns of step bodies -> times seen. ``sample_watermark_ns``, ``rolled_hours``: as
+    ``watermark_ns`` and ``clean_hours``, of samples and ``rollups``. ``removed``: what retention took away so far:
+    hours, rows, bytes."""
 
     journal: str
     seq: int = 0
@@ -36,6 +38,9 @@ class Snapshot:
     series_state: dict[str, list[Any]] = field(default_factory=dict)
     damage: list[str] = field(default_factory=list)
     ignored_columns: dict[str, int] = field(default_factory=dict)
+    rolled_hours: list[str] = field(default_factory=list)
+    sample_watermark_ns: int = 0
+    removed: dict[str, int] = field(default_factory=dict)
 
     def publish(self, store: Path) -> None:
         """Replace the store's snapshot file; durable when this returns."""
@@ -62,7 +67,8 @@ def read_snapshot(store: Path) -> Snapshot | None:
     if content is None:
         return None
     try:
-        known = {name: content[name] for name in Snapshot.__dataclass_fields__}
+        known = {name: content[name] for name in Snapshot.__dataclass_fields__
+                 if name in content or name in ("seq", "tables")}  # a store may be older than the other fields
         return Snapshot(**known)
     except KeyError as error:
         raise StoreUnreadable(f"{path}: key {error} is missing; {_REMEDY}") from error

@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from collectors import settings
 from collectors.decode_metrics import KnownSeries
 from collectors.delta_tables import DeltaTables
 from collectors.dialects import Dialects
@@ -20,14 +21,14 @@ from collectors.edges import SpanMemory
 from collectors.journal import Journal
 from collectors.live_views import open_duckdb
 from collectors.recovery import known_series, recent_spans
-from collectors.requests_table import late_hours, materialise
+from collectors.requests_table import late_hours
 from collectors.resources import Emitters
+from collectors.rollups import note_samples
 from collectors.round import Round
 from collectors.series_state import SeriesState
 from collectors.sink import Signal
 from collectors.snapshot import Snapshot
-
-MOST_FILES = 64
+from collectors.upkeep import Upkeep, UpkeepOptions
 
 
 class Worker:
@@ -44,6 +45,7 @@ class Worker:
         recent_spans(self._duckdb, store, snapshot, self._memory)
         self._known = KnownSeries(known_series(self._duckdb, tables), Dialects())
         self._state = SeriesState(snapshot.series_state)
+        self._upkeep = Upkeep(self._duckdb, tables, snapshot, UpkeepOptions.from_settings(settings.current()))
 
     def drain(self) -> int:
         """Take in every synced frame not yet in the tables; returns how many rounds it took."""
@@ -52,16 +54,15 @@ class Worker:
             rounds += 1
         return rounds
 
-    def materialise(self) -> None:
-        """Write ``requests`` for the hours that are over, and publish."""
-        if materialise(self._duckdb, self._tables, self.snapshot):
+    def keep_up(self) -> None:
+        """Do what is due to keep the store small: publishes after each piece."""
+        while self._upkeep.step():
             self._publish()
 
     def finish(self) -> None:
-        """Write ``requests`` for all hours, join small files of tables that have many, and publish."""
-        materialise(self._duckdb, self._tables, self.snapshot, all_hours=True)
-        for name in self._tables.versions():
-            self._tables.compact(name, MOST_FILES)
+        """The same as if all hours were over, and publish."""
+        while self._upkeep.step(all_hours=True):
+            self._publish()
         self._publish()
 
     def close(self) -> None:
@@ -85,6 +86,8 @@ class Worker:
         self.snapshot.seq = reached
         if "spans" in tables:
             self._note_spans(tables["spans"])
+        if "samples" in tables:
+            note_samples(self.snapshot, tables["samples"])
         self._publish()
         self._journal.drop_through(self.snapshot.seq)
         return True
