@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+
+from collectors.limits import Drops, Limits
+from collectors.prompt_text import body_holds_text, holds_text, without_quotes
 
 INT64_MAX = (1 << 63) - 1
 MAP = pa.map_(pa.string(), pa.string())
@@ -19,26 +22,55 @@ class Undecodable(ValueError):
     """A record that cannot become a row; the message is the reason that ``rejects`` keeps."""
 
 
-def text_of(value: AnyValue) -> str | None:
+def cut(text: str, chars: int, drops: Drops) -> str:
+    """The first ``chars`` characters; what is longer is counted."""
+    if len(text) <= chars:
+        return text
+    drops["text_length"] += 1
+    return text[:chars]
+
+
+def text_of(value: AnyValue, limits: Limits, drops: Drops) -> str | None:
     """An attribute's value as text: strings as they are, JSON for lists and maps, base64 for bytes, None if unset.
 
-    Numbers that JSON does not have are strings inside of lists and maps, as protobuf's JSON mapping writes them: "NaN",
-    "Infinity", "-Infinity".
+    It is cut at the limit, and lists and maps have no members that hold prompt text. Numbers that JSON does not have are
+    strings inside of lists and maps, as protobuf's JSON mapping writes them: "NaN", "Infinity", "-Infinity".
     """
-    text = value.string_value
-    if text:
-        return text
-    plain = _plain(value)
-    if isinstance(plain, (list, dict)):
-        return json.dumps(plain, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    if isinstance(plain, bool):
-        return "true" if plain else "false"
-    return None if plain is None else str(plain)
+    text = _whole_text(value, limits, drops)
+    return text if text is None else cut(text, limits.value_chars, drops)
 
 
-def text_map(attributes: Iterable[KeyValue]) -> dict[str, str | None]:
-    """Attributes as key -> text, in order; the last one wins where a key comes twice."""
-    return {attribute.key: text_of(attribute.value) for attribute in attributes}
+def body_text(body: AnyValue, event_name: str, limits: Limits, drops: Drops) -> str | None:
+    """A log body as text, as ``text_of``, with the limit of bodies; None too when it is prompt text by its event's name."""
+    if not limits.keep_text and body_holds_text(event_name) and body.WhichOneof("value") is not None:
+        drops["prompt_text"] += 1
+        return None
+    text = _whole_text(body, limits, drops)
+    if text is None:
+        return None
+    return cut(text if limits.keep_text else without_quotes(text, drops), limits.body_chars, drops)
+
+
+def allowed(attributes: Sequence[KeyValue], limits: Limits, drops: Drops, event_name: str = "") -> Iterator[KeyValue]:
+    """The first attributes, as many as a record may have, without those that hold prompt text; the others are counted."""
+    over = len(attributes) - limits.attributes
+    if over > 0:
+        drops["attribute_count"] += over
+        attributes = attributes[: limits.attributes]
+    for attribute in attributes:
+        if not limits.keep_text and holds_text(attribute.key, event_name):
+            drops["prompt_text"] += 1
+        else:
+            yield attribute
+
+
+def text_map(attributes: Sequence[KeyValue], limits: Limits, drops: Drops, event_name: str = "") -> dict[str, str | None]:
+    """Attributes as key -> text, in order, within the limits; the last one wins where a key comes twice.
+
+    ``event_name`` is that of the event or log record they are of.
+    """
+    return {cut(attribute.key, limits.value_chars, drops): text_of(attribute.value, limits, drops)
+            for attribute in allowed(attributes, limits, drops, event_name)}
 
 
 def time_of(ns: int) -> int:
@@ -78,14 +110,32 @@ def map_array(rows: Sequence[dict[str, str | None]]) -> pa.Array:
     return array if len(distinct) == len(rows) else array.take(pa.array(places, pa.int64()))
 
 
-def _plain(value: AnyValue) -> Any:
+def _whole_text(value: AnyValue, limits: Limits, drops: Drops) -> str | None:
+    text = value.string_value
+    if text:
+        return text
+    plain = _plain(value, limits, drops)
+    if isinstance(plain, (list, dict)):
+        return json.dumps(plain, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    if isinstance(plain, bool):
+        return "true" if plain else "false"
+    return None if plain is None else str(plain)
+
+
+def _plain(value: AnyValue, limits: Limits, drops: Drops) -> Any:
     which = value.WhichOneof("value")
     if which is None:
         return None
     if which == "array_value":
-        return [_finite(_plain(item)) for item in value.array_value.values]
+        return [_finite(_plain(item, limits, drops)) for item in value.array_value.values]
     if which == "kvlist_value":
-        return {item.key: _finite(_plain(item.value)) for item in value.kvlist_value.values}
+        members: dict[str, Any] = {}
+        for item in value.kvlist_value.values:
+            if not limits.keep_text and holds_text(item.key):
+                drops["prompt_text"] += 1
+            else:
+                members[item.key] = _finite(_plain(item.value, limits, drops))
+        return members
     if which == "bytes_value":
         return base64.b64encode(value.bytes_value).decode("ascii")
     return getattr(value, which)

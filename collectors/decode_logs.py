@@ -9,24 +9,27 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
-from collectors.attributes import Undecodable, map_array, text_map, text_of, time_of, time_or_none
+from collectors.attributes import Undecodable, body_text, map_array, text_map, time_of, time_or_none
 from collectors.columns import Table
 from collectors.decode_steps import StepRows
 from collectors.edges import EdgeRows
+from collectors.limits import Drops, Limits
+from collectors.prompt_text import event_name_of
 from collectors.rejects import Rejects
 from collectors.resources import ENTITY_KEY, Emitters
 from collectors.schema import EVENTS, LOGS
 
 STEP = "flashover.step"
 EVENT_PREFIX = "flashover.event."
-_OLD_EVENT_NAME = "event.name"
 
 
 class LogRows:
     """Collects the log records of a round's bodies."""
 
-    def __init__(self, emitters: Emitters, edges: EdgeRows, rejects: Rejects, ignored: dict[str, int]) -> None:
+    def __init__(self, emitters: Emitters, edges: EdgeRows, rejects: Rejects, ignored: dict[str, int],
+                 limits: Limits, drops: Drops) -> None:
         self._emitters, self._edges, self._rejects = emitters, edges, rejects
+        self._limits, self._drops = limits, drops
         self.steps = StepRows(ignored)
         self._events: list[tuple[Any, ...]] = []
         self._logs: list[tuple[Any, ...]] = []
@@ -36,17 +39,17 @@ class LogRows:
         try:
             request = ExportLogsServiceRequest.FromString(body)
         except DecodeError as error:
-            self._rejects.add(frame, "logs", error, body)
+            self._rejects.add_body(frame, "logs", error, body)
             return
         for block in request.resource_logs:
-            emitter = self._emitters.read(block.resource)
+            emitter = self._emitters.read(block.resource, self._drops)
             times: list[int | None] = []
             for scope in block.scope_logs:
                 for record in scope.log_records:
                     try:
                         times.append(self._record(frame, record, emitter.entity))
                     except Undecodable as error:
-                        self._rejects.add(frame, "logs", error, record.SerializeToString())
+                        self._rejects.add(frame, "logs", error, record)
             known = [time for time in times if time is not None]
             self._edges.declared(frame, emitter, min(known, default=0), max(known, default=0))
 
@@ -64,14 +67,15 @@ class LogRows:
             self.steps.add(frame, record.body.bytes_value, entity)
             return time_or_none(ns)
         ts_ns = time_of(ns)
-        attributes = text_map(record.attributes)
-        name = record.event_name or attributes.get(_OLD_EVENT_NAME)
-        if name and name.startswith(EVENT_PREFIX):
+        name = event_name_of(record)
+        attributes = text_map(record.attributes, self._limits, self._drops, name)
+        body = body_text(record.body, name, self._limits, self._drops)
+        if name.startswith(EVENT_PREFIX):
             target = attributes.pop(ENTITY_KEY, None) or entity
             kind = name.removeprefix(EVENT_PREFIX)
-            self._events.append((ts_ns, kind, target, text_of(record.body), attributes, frame))
+            self._events.append((ts_ns, kind, target, body, attributes, frame))
         else:
-            self._logs.append((ts_ns, record.severity_number or None, entity, name or None, text_of(record.body), attributes,
+            self._logs.append((ts_ns, record.severity_number or None, entity, name or None, body, attributes,
                                frame))
         return ts_ns
 

@@ -20,6 +20,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 from collectors.attributes import Undecodable, map_array, text_map, time_of, time_or_none
 from collectors.dialects import Dialects
 from collectors.edges import EdgeRows
+from collectors.limits import Drops, Limits
 from collectors.rejects import Rejects
 from collectors.resources import Emitters
 from collectors.schema import SAMPLES, SERIES
@@ -49,7 +50,8 @@ class SampleRows:
     """Collects the samples and the new series of a round's bodies."""
 
     def __init__(self, emitters: Emitters, edges: EdgeRows, rejects: Rejects, known: KnownSeries,
-                 state: SeriesState) -> None:
+                 state: SeriesState, limits: Limits, drops: Drops) -> None:
+        self._limits, self._drops = limits, drops
         self._emitters, self._edges, self._rejects = emitters, edges, rejects
         self._known, self._state = known, state
         self._rows: list[tuple[Any, ...]] = []
@@ -60,10 +62,10 @@ class SampleRows:
         try:
             request = ExportMetricsServiceRequest.FromString(body)
         except DecodeError as error:
-            self._rejects.add(frame, "metrics", error, body)
+            self._rejects.add_body(frame, "metrics", error, body)
             return
         for block in request.resource_metrics:
-            emitter = self._emitters.read(block.resource)
+            emitter = self._emitters.read(block.resource, self._drops)
             before = len(self._rows)
             for scope in block.scope_metrics:
                 for metric in scope.metrics:
@@ -103,7 +105,7 @@ class SampleRows:
             return
         else:
             self._rejects.add(frame, "metrics", f"metric {metric.name!r}: data of type {which} is not supported",
-                              metric.SerializeToString())
+                              metric)
             return
         for point in points:
             try:
@@ -121,7 +123,7 @@ class SampleRows:
 
     def _reject_point(self, frame: int, metric: Metric, point: NumberDataPoint | HistogramDataPoint,
                       error: Undecodable) -> None:
-        self._rejects.add(frame, "metrics", f"metric {metric.name!r}: {error}", point.SerializeToString())
+        self._rejects.add(frame, "metrics", f"metric {metric.name!r}: {error}", point)
 
     def _number(self, frame: int, entity: str | None, metric: Metric, kind: str, point: NumberDataPoint,
                 delta: bool) -> tuple[Any, ...]:
@@ -156,7 +158,7 @@ class SampleRows:
         key = (metric.name, entity, labels, bounds)
         found = self._known.ids.get(key) if plain else None
         if found is None:
-            text = text_map(point.attributes)
+            text = text_map(point.attributes, self._limits, self._drops)
             found = series_id(metric.name, entity, text, list(bounds))
             if plain:
                 self._known.ids[key] = found

@@ -11,11 +11,12 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from collectors.attributes import Undecodable, map_array, text_map, text_of, time_of, time_or_none
+from collectors.attributes import Undecodable, allowed, cut, map_array, text_map, text_of, time_of, time_or_none
 from collectors.edges import EdgeRows
+from collectors.limits import Drops, Limits
 from collectors.promoted import slots
 from collectors.rejects import Rejects
-from collectors.resources import Emitters
+from collectors.resources import Emitter, Emitters
 from collectors.schema import ATTEMPT_COLUMNS, SPANS
 
 _SLOTS = slots()
@@ -31,10 +32,12 @@ _id = struct.Struct(">q").unpack
 class SpanRows:
     """Collects the spans of a round's bodies; ``table`` gives them as Arrow, sorted by start."""
 
-    def __init__(self, emitters: Emitters, edges: EdgeRows, rejects: Rejects) -> None:
+    def __init__(self, emitters: Emitters, edges: EdgeRows, rejects: Rejects, limits: Limits, drops: Drops) -> None:
         self._emitters = emitters
         self._edges = edges
         self._rejects = rejects
+        self._limits = limits
+        self._drops = drops
         self._rows: list[list[Any]] = []
         self._extras: list[dict[str, str | None]] = []
         self._resources: list[dict[str, str | None]] = []
@@ -50,17 +53,17 @@ class SpanRows:
         try:
             request = ExportTraceServiceRequest.FromString(body)
         except DecodeError as error:
-            self._rejects.add(frame, "traces", error, body)
+            self._rejects.add_body(frame, "traces", error, body)
             return
         for block in request.resource_spans:
-            emitter = self._emitters.read(block.resource)
+            emitter = self._emitters.read(block.resource, self._drops)
             first, last = 0, 0
             for scope in block.scope_spans:
                 for span in scope.spans:
                     try:
-                        row, extra, events, links = _span(span, emitter.service, emitter.entity)
+                        row, extra, events, links = self._span(span, emitter)
                     except Undecodable as error:
-                        self._rejects.add(frame, "traces", error, span.SerializeToString())
+                        self._rejects.add(frame, "traces", error, span)
                         continue
                     self._rows.append(row)
                     self._extras.append(extra)
@@ -91,34 +94,45 @@ class SpanRows:
         return table.take(pc.sort_indices(table, sort_keys=[("start_ns", "ascending"), ("span_id", "ascending")]))
 
 
-def _span(span: Span, service: str | None, entity: str | None) -> tuple[
-        list[Any], dict[str, str | None], list[tuple[int | None, str, dict[str, str | None]]],
-        list[tuple[int, int, int, dict[str, str | None]]]]:
+    def _span(self, span: Span, emitter: Emitter) -> tuple[
+            list[Any], dict[str, str | None], list[tuple[int | None, str, dict[str, str | None]]],
+            list[tuple[int, int, int, dict[str, str | None]]]]:
+        limits, drops = self._limits, self._drops
+        plain = _plain_columns(span)
+        times = [time_or_none(event.time_unix_nano) for event in span.events]
+        plain[4] = cut(plain[4], limits.value_chars, drops)
+        plain[9] = cut(plain[9], limits.value_chars, drops) or None
+        promoted: list[Any] = _PROMOTED.copy()
+        extra = _NOTHING
+        for attribute in allowed(span.attributes, limits, drops):
+            slot = _SLOTS.get(attribute.key)
+            if slot is not None and promoted[slot.place] is None:
+                value = slot.read(attribute.value)
+                if value is not None:
+                    promoted[slot.place] = cut(value, limits.value_chars, drops) if isinstance(value, str) else value
+                    continue
+            if extra is _NOTHING:
+                extra = {}
+            extra[cut(attribute.key, limits.value_chars, drops)] = text_of(attribute.value, limits, drops)
+        events = [(ns, cut(x.name, limits.value_chars, drops), text_map(x.attributes, limits, drops, x.name) if x.attributes
+                   else _NOTHING) for ns, x in zip(times, span.events, strict=True)]
+        links = [(*_ids(x.trace_id), *_id(x.span_id), text_map(x.attributes, limits, drops)) for x in span.links]
+        return [*plain, emitter.service, emitter.entity, *promoted], extra, events, links
+
+
+def _plain_columns(span: Span) -> list[Any]:
+    """Ids, name, kind, times and status, with the ids of links checked too. Raises Undecodable."""
     try:
         trace_hi, trace_lo = _ids(span.trace_id)
         span_id, = _id(span.span_id)
         parent = span.parent_span_id
         parent_id = _id(parent)[0] if parent else None
-        links = [(*_ids(x.trace_id), *_id(x.span_id), text_map(x.attributes)) for x in span.links]
+        for link in span.links:
+            _ids(link.trace_id), _id(link.span_id)
     except struct.error as error:
         raise Undecodable(f"an id has the wrong length: {error}") from error
-    promoted: list[Any] = _PROMOTED.copy()
-    extra = _NOTHING
-    for attribute in span.attributes:
-        slot = _SLOTS.get(attribute.key)
-        if slot is not None and promoted[slot.place] is None:
-            value = slot.read(attribute.value)
-            if value is not None:
-                promoted[slot.place] = value
-                continue
-        if extra is _NOTHING:
-            extra = {}
-        extra[attribute.key] = text_of(attribute.value)
-    events = [(time_or_none(x.time_unix_nano), x.name, text_map(x.attributes) if x.attributes else _NOTHING)
-              for x in span.events]
-    row = [trace_hi, trace_lo, span_id, parent_id or None, span.name, span.kind, time_of(span.start_time_unix_nano),
-           time_or_none(span.end_time_unix_nano), span.status.code, span.status.message or None, service, entity]
-    return row + promoted, extra, events, links
+    return [trace_hi, trace_lo, span_id, parent_id or None, span.name, span.kind, time_of(span.start_time_unix_nano),
+            time_or_none(span.end_time_unix_nano), span.status.code, span.status.message]
 
 
 def _event_lists(rows: list[list[tuple[int | None, str, dict[str, str | None]]]]) -> pa.Array:

@@ -60,7 +60,7 @@ def _encoding(field: pa.Field, column: pa.ChunkedArray) -> str | None:
 def _repeats(column: pa.ChunkedArray) -> bool:
     found = len(column) - column.null_count
     distinct: int = pc.count_distinct(column).as_py()
-    return found == 0 or distinct * _REPEATS <= found
+    return bool(distinct * _REPEATS <= found)
 
 
 def _steps_are_small(column: pa.ChunkedArray) -> bool:

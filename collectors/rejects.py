@@ -1,9 +1,12 @@
-"""What could not be decoded: kept with its bytes and the reason, and counted, never dropped."""
+"""What could not be decoded: the reason is kept, with the record's bytes but for prompt text, and counted, never dropped."""
 
 from __future__ import annotations
 
 import pyarrow as pa
+from google.protobuf.message import Message
 
+from collectors.limits import Drops, Limits
+from collectors.prompt_text import strip
 from collectors.schema import REJECTS
 from collectors.sink import Signal
 
@@ -11,12 +14,23 @@ from collectors.sink import Signal
 class Rejects:
     """Rows of the ``rejects`` table for one round."""
 
-    def __init__(self) -> None:
-        self._rows: list[tuple[int, str, str, bytes]] = []
+    def __init__(self, limits: Limits, drops: Drops) -> None:
+        self._limits = limits
+        self._drops = drops
+        self._rows: list[tuple[int, str, str, bytes | None]] = []
 
-    def add(self, frame: int, signal: Signal, reason: object, body: bytes) -> None:
-        """Keep one body, or the bytes of one record of it."""
-        self._rows.append((frame, signal, str(reason), body))
+    def add(self, frame: int, signal: Signal, reason: object, record: Message) -> None:
+        """Keep one record of a body. It is changed: prompt text in it goes."""
+        strip(record, self._limits, self._drops)
+        self._rows.append((frame, signal, str(reason), record.SerializeToString()))
+
+    def add_body(self, frame: int, signal: Signal, reason: object, body: bytes) -> None:
+        """Keep a body that cannot be parsed. What text it holds cannot be found, so its bytes go unless text is kept."""
+        if self._limits.keep_text:
+            self._rows.append((frame, signal, str(reason), body))
+        else:
+            self._drops["prompt_text"] += 1
+            self._rows.append((frame, signal, f"{reason} ({len(body)} bytes, not kept: they may hold text)", None))
 
     def table(self) -> pa.Table:
         """The rows as Arrow, schema REJECTS."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from collectors.attributes import text_map
+from collectors.limits import Drops, Limits
 from collectors.schema import EDGE_KINDS
 
 ENTITY_KEY = "flashover.entity"
@@ -17,36 +19,41 @@ _EDGE_PREFIX = "flashover.edge."
 class Emitter:
     """``entity`` is the attribute flashover.entity; a source without one is ``service:<service.name>``, NULL without
     that too. ``edges``: (kind, destination entity) of the attributes ``flashover.edge.<kind> = "dst[,dst...]"``.
-    ``rest``: the attributes that have no column of their own, the edges' among them."""
+    ``rest``: the attributes that have no column of their own, the edges' among them. ``drops``: what the limits took."""
 
     entity: str | None
     service: str | None
     edges: tuple[tuple[str, str], ...]
     rest: dict[str, str | None]
+    drops: Drops
 
 
 class Emitters:
     """Reads resources, remembering those it has seen by their bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self._seen: dict[bytes, Emitter] = {}
 
-    def read(self, resource: Resource) -> Emitter:
-        """The emitter of one resource."""
+    def read(self, resource: Resource, drops: Drops) -> Emitter:
+        """The emitter of one resource; what the limits take is counted each time that it comes."""
         key = resource.SerializeToString(deterministic=True)
         emitter = self._seen.get(key)
         if emitter is None:
             if len(self._seen) >= 65_536:
                 self._seen.clear()
-            emitter = self._seen[key] = _emitter(resource)
+            emitter = self._seen[key] = _emitter(resource, self._limits)
+        if emitter.drops:
+            drops.update(emitter.drops)
         return emitter
 
 
-def _emitter(resource: Resource) -> Emitter:
-    rest = text_map(resource.attributes)
+def _emitter(resource: Resource, limits: Limits) -> Emitter:
+    drops: Drops = Counter()
+    rest = text_map(resource.attributes, limits, drops)
     service = rest.pop("service.name", None)
     entity = rest.pop(ENTITY_KEY, None) or (f"service:{service}" if service else None)
     edges = [(key[len(_EDGE_PREFIX):], dst.strip())
              for key, value in rest.items() if key.startswith(_EDGE_PREFIX)
              for dst in (value or "").split(",")]
-    return Emitter(entity, service, tuple((kind, dst) for kind, dst in edges if kind in EDGE_KINDS and dst), rest)
+    return Emitter(entity, service, tuple((kind, dst) for kind, dst in edges if kind in EDGE_KINDS and dst), rest, drops)

@@ -11,6 +11,7 @@ from collectors.decode_logs import LogRows
 from collectors.decode_metrics import KnownSeries, SampleRows
 from collectors.decode_spans import SpanRows
 from collectors.edges import EdgeRows, SpanMemory
+from collectors.limits import Drops, Limits
 from collectors.rejects import Rejects
 from collectors.resources import Emitters
 from collectors.series_state import SeriesState
@@ -24,15 +25,15 @@ class Round:
     """Decodes bodies one by one; ``tables`` ends the round. Nothing of it is seen by readers before the commits."""
 
     def __init__(self, emitters: Emitters, memory: SpanMemory, known: KnownSeries, state: SeriesState,
-                 ignored: dict[str, int], edges_after: int) -> None:
+                 ignored: dict[str, int], edges_after: int, limits: Limits, drops: Drops) -> None:
         self.last_frame = 0
         self._bytes = 0
         self._memory = memory
-        self._rejects = Rejects()
+        self._rejects = Rejects(limits, drops)
         self._edges = EdgeRows(memory, edges_after)
-        self._spans = SpanRows(emitters, self._edges, self._rejects)
-        self._samples = SampleRows(emitters, self._edges, self._rejects, known, state)
-        self._logs = LogRows(emitters, self._edges, self._rejects, ignored)
+        self._spans = SpanRows(emitters, self._edges, self._rejects, limits, drops)
+        self._samples = SampleRows(emitters, self._edges, self._rejects, known, state, limits, drops)
+        self._logs = LogRows(emitters, self._edges, self._rejects, ignored, limits, drops)
 
     def take(self, bodies: Iterable[tuple[int, Signal, bytes]]) -> None:
         """Decode (frame, signal, body) triples until the round is full or they end. The collector of cycles rests."""
@@ -49,6 +50,11 @@ class Round:
         finally:
             if enabled:
                 gc.enable()
+
+    def refuse(self, frame: int, signal: Signal, reason: str) -> None:
+        """Count a frame as rejected without decoding it; its bytes are not kept."""
+        self._rejects.add(frame, signal, reason, b"")
+        self.last_frame = frame
 
     def tables(self) -> dict[str, pa.Table]:
         """Table name -> rows of this round, for every table that got some."""

@@ -18,9 +18,9 @@ import pyarrow as pa
 
 from collectors.delta_tables import FOLDER as TABLES_FOLDER
 from collectors.errors import BadInput, StoreUnreadable
-from collectors.journal import FOLDER as JOURNAL_FOLDER
 from collectors.live_views import literal, open_duckdb
 from collectors.merged_views import create_views, live_tables
+from collectors.recent_bodies import FOLDER as JOURNAL_FOLDER
 from collectors.schema import TABLES
 from collectors.sealed_file import attach
 from collectors.snapshot import Snapshot, read_identity, read_snapshot

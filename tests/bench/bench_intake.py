@@ -28,6 +28,7 @@ from collectors.dialects import Dialects
 from collectors.durable import sync_path
 from collectors.edges import SpanMemory
 from collectors.intake import Intake
+from collectors.limits import Drops, Limits
 from collectors.resources import Emitters
 from collectors.round import Round
 from collectors.schema import PHASES
@@ -85,7 +86,7 @@ def attempt(telemetry: Telemetry, gateway: Resource, replica: Resource, number: 
 
 
 def decode(bodies: Bodies) -> dict[str, pa.Table]:
-    work = Round(Emitters(), SpanMemory(), KnownSeries(set(), DIALECTS), SeriesState(), {}, 0)
+    work = Round(Emitters(Limits()), SpanMemory(), KnownSeries(set(), DIALECTS), SeriesState(), {}, 0, Limits(), Drops())
     work.take((frame, *body) for frame, body in enumerate(bodies, start=1))
     return work.tables()
 

@@ -26,6 +26,7 @@ from opentelemetry.trace.status import Status, StatusCode
 from collectors.decode_metrics import KnownSeries
 from collectors.dialects import Dialects
 from collectors.edges import SpanMemory
+from collectors.limits import Drops, Limits
 from collectors.resources import Emitters
 from collectors.round import Round
 from collectors.schema import TABLES
@@ -143,9 +144,12 @@ def log_record(ts_ns: int | None, body: Any, *, observed_ns: int = 0, severity: 
 _DIALECTS = Dialects()
 
 
-def decoded(*bodies: tuple[Signal, bytes], state: SeriesState | None = None) -> dict[str, pa.Table]:
+def decoded(*bodies: tuple[Signal, bytes], state: SeriesState | None = None, limits: Limits | None = None,
+            drops: Drops | None = None) -> dict[str, pa.Table]:
     """The tables of one round that decodes these bodies as the frames 1, 2, ..., each with its schema, some empty."""
-    work = Round(Emitters(), SpanMemory(), KnownSeries(set(), _DIALECTS), state or SeriesState(), {}, 0)
+    limits = limits or Limits()
+    work = Round(Emitters(limits), SpanMemory(), KnownSeries(set(), _DIALECTS), state or SeriesState(), {}, 0, limits,
+                 Drops() if drops is None else drops)
     work.take((frame, *body) for frame, body in enumerate(bodies, start=1))
     tables = work.tables()
     for name, table in tables.items():

@@ -30,7 +30,7 @@ from sdk_bodies import (
 from collectors.schema import STEPS
 
 STEP = "flashover.step"
-EVENT_NAMES = st.sampled_from([None, "", "flashover.event.deploy", "flashover.event.", "gen_ai.choice"])
+EVENT_NAMES = st.sampled_from([None, "", "flashover.event.deploy", "flashover.event.", "gen_ai.evaluated"])
 RECORDS = st.lists(st.tuples(
     TIMES, VALUES, st.integers(0, 24), EVENT_NAMES, ATTRIBUTES,
     st.fixed_dictionaries({}, optional={"flashover.entity": st.just("kv_index:main"),

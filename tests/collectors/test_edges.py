@@ -18,6 +18,7 @@ from collectors import edges
 from collectors.decode_metrics import KnownSeries
 from collectors.dialects import Dialects
 from collectors.edges import SpanMemory
+from collectors.limits import Drops, Limits
 from collectors.resources import Emitters
 from collectors.round import Round
 from collectors.schema import EDGE_KINDS
@@ -77,7 +78,7 @@ def bodies_of(spans: list[tuple[str | None, SpanFacts]]) -> list[tuple[Signal, b
 
 def round_of(memory: SpanMemory, first: int, bodies: list[tuple[Signal, bytes]], after: int = 0) -> list[dict[str, Any]]:
     """The edges of a round whose frames start at ``first``, from those above ``after``."""
-    work = Round(Emitters(), memory, KnownSeries(set(), DIALECTS), SeriesState(), {}, after)
+    work = Round(Emitters(Limits()), memory, KnownSeries(set(), DIALECTS), SeriesState(), {}, after, Limits(), Drops())
     work.take((frame, *body) for frame, body in enumerate(bodies, start=first))
     found = work.tables().get("edges")
     return [] if found is None else found.to_pylist()
