@@ -35,6 +35,11 @@ class Vacuum:
         self._checkpoint: dict[str, int] = {}
         self._bury(self._orphans())
 
+    @property
+    def waiting(self) -> int:
+        """Files that are dead and not deleted yet."""
+        return len(self._dead)
+
     def step(self) -> tuple[int, int]:
         """Delete some files that are due; returns how many, and their bytes."""
         self._note_retired()

@@ -34,7 +34,6 @@ from collectors.sink import Signal
 from collectors.snapshot import Snapshot
 from collectors.upkeep import Upkeep, UpkeepOptions
 
-
 _ROUNDS_A_PIECE = 8
 """A worker that lags behind does one piece of upkeep in so many rounds: files must not pile up for ever."""
 
