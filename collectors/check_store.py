@@ -27,6 +27,7 @@ from collectors.hours import HOUR_NS
 from collectors.live_files import FOLDER, HINT, LOG, log_entry, read_live_files, table_path
 from collectors.merged_views import size_of
 from collectors.ownership import is_owned
+from collectors.recent_bodies import FOLDER as FOLDER_OF_JOURNAL
 from collectors.recovery import read_journal
 from collectors.schema import TABLES
 from collectors.snapshot import Snapshot, read_identity, read_snapshot
@@ -189,6 +190,9 @@ def _journal_damage(store: Path, identity: str) -> list[Finding]:
     """Of a journal that nobody writes to: the last frame of a live one is always being written."""
     if is_owned(store):
         return []
-    return [Finding(str(store / "journal"), sentence.removeprefix("journal "), "frames after the last intact one",
-                    f"`flashover store recover {store}` takes in the intact ones") for sentence in
-            read_journal(store, uuid.UUID(identity)).damage]
+    found = []
+    for sentence in read_journal(store, uuid.UUID(identity)).damage:
+        name, _, state = sentence.removeprefix("journal ").partition(": ")
+        found.append(Finding(str(store / FOLDER_OF_JOURNAL / name), state, "frames after the last intact one",
+                             f"`flashover store recover {store}` takes in the intact ones"))
+    return found
