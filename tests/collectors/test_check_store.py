@@ -62,7 +62,7 @@ def test_any_byte_that_flips_and_any_file_that_is_cut_or_gone_is_named(
         else:
             content[at] ^= 1 << data.draw(st.integers(0, 7))
             file.write_bytes(content)
-        if file.name == NAME and (harm != "flip" or at == len(content) - 1):  # the checksums themselves may be fewer: the rest is checked without
+        if file.name == NAME and (harm != "flip" or at == len(content) - 1):  # fewer checksums: the rest is checked
             assert check_store(store) == []
             return
         if file.name == "store.json" and harm == "remove":
