@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
@@ -36,8 +37,8 @@ def text_of(value: AnyValue, limits: Limits, drops: Drops) -> str | None:
     It is cut at the limit, and lists and maps have no members that hold prompt text. Numbers that JSON does not have are
     strings inside of lists and maps, as protobuf's JSON mapping writes them: "NaN", "Infinity", "-Infinity".
     """
-    text = _whole_text(value, limits, drops)
-    return text if text is None else cut(text, limits.value_chars, drops)
+    text = value.string_value or _plain_text(value, limits, drops)
+    return text if text is None or len(text) <= limits.value_chars else cut(text, limits.value_chars, drops)
 
 
 def body_text(body: AnyValue, event_name: str, limits: Limits, drops: Drops) -> str | None:
@@ -45,32 +46,34 @@ def body_text(body: AnyValue, event_name: str, limits: Limits, drops: Drops) -> 
     if not limits.keep_text and body_holds_text(event_name) and body.WhichOneof("value") is not None:
         drops["prompt_text"] += 1
         return None
-    text = _whole_text(body, limits, drops)
+    text = body.string_value or _plain_text(body, limits, drops)
     if text is None:
         return None
     return cut(text if limits.keep_text else without_quotes(text, drops), limits.body_chars, drops)
 
 
-def allowed(attributes: Sequence[KeyValue], limits: Limits, drops: Drops, event_name: str = "") -> Iterator[KeyValue]:
-    """The first attributes, as many as a record may have, without those that hold prompt text; the others are counted."""
+def first_ones(attributes: Sequence[KeyValue], limits: Limits, drops: Drops) -> Sequence[KeyValue]:
+    """As many attributes as a record may have; the others are counted."""
     over = len(attributes) - limits.attributes
-    if over > 0:
-        drops["attribute_count"] += over
-        attributes = attributes[: limits.attributes]
-    for attribute in attributes:
-        if not limits.keep_text and holds_text(attribute.key, event_name):
-            drops["prompt_text"] += 1
-        else:
-            yield attribute
+    if over <= 0:
+        return attributes
+    drops["attribute_count"] += over
+    return attributes[: limits.attributes]
 
 
 def text_map(attributes: Sequence[KeyValue], limits: Limits, drops: Drops, event_name: str = "") -> dict[str, str | None]:
-    """Attributes as key -> text, in order, within the limits; the last one wins where a key comes twice.
+    """Attributes as key -> text, in order, within the limits and without prompt text; the last wins where a key comes twice.
 
     ``event_name`` is that of the event or log record they are of.
     """
-    return {cut(attribute.key, limits.value_chars, drops): text_of(attribute.value, limits, drops)
-            for attribute in allowed(attributes, limits, drops, event_name)}
+    texts: dict[str, str | None] = {}
+    for attribute in first_ones(attributes, limits, drops):
+        key = attribute.key
+        if not limits.keep_text and holds_text(key, event_name):
+            drops["prompt_text"] += 1
+        else:
+            texts[cut(key, limits.value_chars, drops)] = text_of(attribute.value, limits, drops)
+    return texts
 
 
 def time_of(ns: int) -> int:
@@ -89,6 +92,9 @@ def time_or_none(ns: int) -> int | None:
 
 def map_array(rows: Sequence[dict[str, str | None]]) -> pa.Array:
     """Rows of key -> text as one MAP array; equal dictionaries (the same object) are built once."""
+    if len(set(map(id, rows))) == 1 and not rows[0]:
+        return pa.MapArray.from_arrays(pa.array(np.zeros(len(rows) + 1, np.int32)), pa.array([], pa.string()),
+                                       pa.array([], pa.string()), MAP)
     unique: dict[int, int] = {}
     distinct: list[dict[str, str | None]] = []
     places: list[int] = []
@@ -110,10 +116,7 @@ def map_array(rows: Sequence[dict[str, str | None]]) -> pa.Array:
     return array if len(distinct) == len(rows) else array.take(pa.array(places, pa.int64()))
 
 
-def _whole_text(value: AnyValue, limits: Limits, drops: Drops) -> str | None:
-    text = value.string_value
-    if text:
-        return text
+def _plain_text(value: AnyValue, limits: Limits, drops: Drops) -> str | None:
     plain = _plain(value, limits, drops)
     if isinstance(plain, (list, dict)):
         return json.dumps(plain, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from collectors.attributes import Undecodable, allowed, cut, map_array, text_map, text_of, time_of, time_or_none
-from collectors.edges import EdgeRows
+from collectors.attributes import Undecodable, cut, first_ones, map_array, text_map, text_of, time_of, time_or_none
+from collectors.edges import Arrivals, EdgeRows
 from collectors.limits import Drops, Limits
 from collectors.promoted import slots
+from collectors.prompt_text import holds_text
 from collectors.rejects import Rejects
 from collectors.resources import Emitter, Emitters
 from collectors.schema import ATTEMPT_COLUMNS, SPANS
@@ -23,7 +25,7 @@ _SLOTS = slots()
 _NOTHING: dict[str, str | None] = {}
 _PROMOTED = [None] * len(ATTEMPT_COLUMNS)
 _PLAIN_COLUMNS = len(SPANS.columns) - 5
-_LINK_EDGE = "flashover.edge"
+LINK_EDGE = "flashover.edge"
 _COHORT = SPANS.arrow.names.index("cohort")
 _ids = struct.Struct(">qq").unpack
 _id = struct.Struct(">q").unpack
@@ -74,13 +76,24 @@ class SpanRows:
                     first, last = min(first or row[6], row[6]), max(last, row[7] or 0, row[6])
             self._edges.declared(frame, emitter, first, last)
 
-    def find_edges(self) -> None:
-        """Hand the spans' own relations to the edges: parents of another entity, retries."""
+    def finish(self) -> pa.Table:
+        """Hand the spans' relations to the edges, and give ``table``."""
         self._edges.spans((frame, row[2], row[3], row[11], row[6])
                           for frame, row in zip(self._frames, self._rows, strict=True))
+        self.find_retries()
+        return self.table()
+
+    def arrivals(self) -> Arrivals:
+        """What the edges need of the rows, in their order of arrival."""
+        rows = [(frame, row[2], row[3] or 0, self._edges.code(row[11]), row[6])
+                for frame, row in zip(self._frames, self._rows, strict=True)]
+        return Arrivals(*np.array(rows, np.int64).reshape(-1, 5).T)
+
+    def find_retries(self) -> None:
+        """Hand the retries alone to the edges."""
         for frame, row, links in zip(self._frames, self._rows, self._links, strict=True):
             for link in links:
-                if link[3].get(_LINK_EDGE) == "retries_of":
+                if link[3].get(LINK_EDGE) == "retries_of":
                     self._edges.retried(frame, row[_COHORT], row[11], row[6])
 
     def table(self) -> pa.Table:
@@ -104,8 +117,12 @@ class SpanRows:
         plain[9] = cut(plain[9], limits.value_chars, drops) or None
         promoted: list[Any] = _PROMOTED.copy()
         extra = _NOTHING
-        for attribute in allowed(span.attributes, limits, drops):
-            slot = _SLOTS.get(attribute.key)
+        for attribute in first_ones(span.attributes, limits, drops):
+            key = attribute.key
+            if not limits.keep_text and holds_text(key):
+                drops["prompt_text"] += 1
+                continue
+            slot = _SLOTS.get(key)
             if slot is not None and promoted[slot.place] is None:
                 value = slot.read(attribute.value)
                 if value is not None:
@@ -113,7 +130,7 @@ class SpanRows:
                     continue
             if extra is _NOTHING:
                 extra = {}
-            extra[cut(attribute.key, limits.value_chars, drops)] = text_of(attribute.value, limits, drops)
+            extra[cut(key, limits.value_chars, drops)] = text_of(attribute.value, limits, drops)
         events = [(ns, cut(x.name, limits.value_chars, drops), text_map(x.attributes, limits, drops, x.name) if x.attributes
                    else _NOTHING) for ns, x in zip(times, span.events, strict=True)]
         links = [(*_ids(x.trace_id), *_id(x.span_id), text_map(x.attributes, limits, drops)) for x in span.links]

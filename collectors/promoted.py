@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import pyarrow as pa
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
@@ -28,10 +29,14 @@ _SECONDS = {
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Place of a promoted attribute in ``ATTEMPT_COLUMNS``, and the reader of its value: None if it does not fit."""
+    """Place of a promoted attribute in ``ATTEMPT_COLUMNS``, and the reader of its value: None if it does not fit.
+
+    ``form`` is what the value is as a rule: text and integers go to the column as they are, seconds are doubles.
+    """
 
     place: int
     read: Read
+    form: Literal["text", "integer", "seconds"]
 
 
 def slots() -> dict[str, Slot]:
@@ -41,9 +46,9 @@ def slots() -> dict[str, Slot]:
         column = SPANS.column(name)
         read = _read_text if column.type == pa.string() else _read_int64 if column.type == pa.int64() else _read_int32
         for key in column.source.split(","):
-            found[key.strip()] = Slot(place, read)
+            found[key.strip()] = Slot(place, read, "text" if read is _read_text else "integer")
     for key, name in _SECONDS.items():
-        found[key] = Slot(ATTEMPT_COLUMNS.index(name), _read_seconds)
+        found[key] = Slot(ATTEMPT_COLUMNS.index(name), _read_seconds, "seconds")
     return found
 
 

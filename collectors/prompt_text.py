@@ -80,14 +80,15 @@ _ALWAYS = re.compile(_FIELD.format(_NAMES), re.IGNORECASE)
 _IN_REQUESTS = re.compile(_FIELD.format(_NAMES + _MORE_NAMES), re.IGNORECASE)
 _REQUEST = re.compile(
     r"received request |request \S+ details|generated response |receive: |finish: |request\.(received|finished)", re.IGNORECASE)
-_LONGEST_KEY = 200
+_LONGEST_NAME = 200
 _CLOSING = {"[": "]", "{": "}", "(": ")"}
 
 
 def holds_text(key: str, event_name: str = "") -> bool:
     """Whether an attribute of this key holds prompt or completion text; ``event_name``: of the event or log it is in."""
-    return _holds_text(key[:_LONGEST_KEY]) or (
-        _EVENTS.fullmatch(event_name) is not None and _OF_EVENTS.fullmatch(key[:_LONGEST_KEY]) is not None)
+    if len(key) > _LONGEST_NAME or len(event_name) > _LONGEST_NAME:
+        key, event_name = key[:_LONGEST_NAME], event_name[:_LONGEST_NAME]
+    return _holds_text(key, event_name)
 
 
 def body_holds_text(event_name: str) -> bool:
@@ -128,8 +129,9 @@ def strip(message: Message, limits: Limits, drops: Drops) -> None:
 
 
 @lru_cache(maxsize=16_384)
-def _holds_text(key: str) -> bool:
-    return _KEYS.fullmatch(key) is not None
+def _holds_text(key: str, event_name: str) -> bool:
+    return _KEYS.fullmatch(key) is not None or (
+        _EVENTS.fullmatch(event_name) is not None and _OF_EVENTS.fullmatch(key) is not None)
 
 
 def _strip(message: Message, drops: Drops) -> None:

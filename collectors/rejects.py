@@ -33,6 +33,6 @@ class Rejects:
             self._rows.append((frame, signal, f"{reason} ({len(body)} bytes, not kept: they may hold text)", None))
 
     def table(self) -> pa.Table:
-        """The rows as Arrow, schema REJECTS."""
-        columns = list(zip(*self._rows, strict=True)) or [()] * 4
+        """The rows as Arrow, schema REJECTS, in the order of the frames."""
+        columns = list(zip(*sorted(self._rows, key=lambda row: row[0]), strict=True)) or [()] * 4
         return pa.table([pa.array(c, t) for c, t in zip(columns, REJECTS.arrow.types, strict=True)], REJECTS.arrow)

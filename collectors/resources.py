@@ -12,6 +12,9 @@ from collectors.limits import Drops, Limits
 from collectors.schema import EDGE_KINDS
 
 ENTITY_KEY = "flashover.entity"
+MOST_EMITTERS = 65_536
+"""Distinct resources remembered."""
+
 _EDGE_PREFIX = "flashover.edge."
 
 
@@ -34,17 +37,31 @@ class Emitters:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._seen: dict[bytes, Emitter] = {}
+        self._as_sent: dict[bytes, Emitter] = {}
 
     def read(self, resource: Resource, drops: Drops) -> Emitter:
         """The emitter of one resource; what the limits take is counted each time that it comes."""
+        emitter = self._read(resource)
+        if emitter.drops:
+            drops.update(emitter.drops)
+        return emitter
+
+    def read_bytes(self, resource: bytes) -> Emitter:
+        """The emitter of a resource that parses; the caller counts what the limits took, which the emitter tells."""
+        emitter = self._as_sent.get(resource)
+        if emitter is None:
+            if len(self._as_sent) >= MOST_EMITTERS:
+                self._as_sent.clear()
+            emitter = self._as_sent[resource] = self._read(Resource.FromString(resource))
+        return emitter
+
+    def _read(self, resource: Resource) -> Emitter:
         key = resource.SerializeToString(deterministic=True)
         emitter = self._seen.get(key)
         if emitter is None:
-            if len(self._seen) >= 65_536:
+            if len(self._seen) >= MOST_EMITTERS:
                 self._seen.clear()
             emitter = self._seen[key] = _emitter(resource, self._limits)
-        if emitter.drops:
-            drops.update(emitter.drops)
         return emitter
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import pyarrow as pa
 
@@ -11,45 +12,42 @@ from collectors.decode_logs import LogRows
 from collectors.decode_metrics import KnownSeries, SampleRows
 from collectors.decode_spans import SpanRows
 from collectors.edges import EdgeRows, SpanMemory
+from collectors.fast_spans import FastSpans
 from collectors.limits import Drops, Limits
 from collectors.rejects import Rejects
 from collectors.resources import Emitters
 from collectors.series_state import SeriesState
 from collectors.sink import Signal
 
-ROUND_SPANS = 50_000
-ROUND_BYTES = 64 << 20
+ROUND_BYTES = 24 << 20
+"""Bodies of a round, after which it is full: about 50,000 spans of a serving fleet."""
 
 
 class Round:
     """Decodes bodies one by one; ``tables`` ends the round. Nothing of it is seen by readers before the commits."""
 
     def __init__(self, emitters: Emitters, memory: SpanMemory, known: KnownSeries, state: SeriesState,
-                 ignored: dict[str, int], edges_after: int, limits: Limits, drops: Drops) -> None:
+                 ignored: dict[str, int], edges_after: int, limits: Limits, drops: Drops, official: bool = False) -> None:
         self.last_frame = 0
         self._bytes = 0
         self._memory = memory
         self._rejects = Rejects(limits, drops)
         self._edges = EdgeRows(memory, edges_after)
-        self._spans = SpanRows(emitters, self._edges, self._rejects, limits, drops)
+        spans = SpanRows if official else FastSpans
+        self._spans: SpanRows | FastSpans = spans(emitters, self._edges, self._rejects, limits, drops)
         self._samples = SampleRows(emitters, self._edges, self._rejects, known, state, limits, drops)
         self._logs = LogRows(emitters, self._edges, self._rejects, ignored, limits, drops)
 
     def take(self, bodies: Iterable[tuple[int, Signal, bytes]]) -> None:
-        """Decode (frame, signal, body) triples until the round is full or they end. The collector of cycles rests."""
+        """Take in (frame, signal, body) triples until the round is full or they end."""
         add = {"traces": self._spans.add, "metrics": self._samples.add, "logs": self._logs.add}
-        enabled = gc.isenabled()
-        gc.disable()
-        try:
+        with _no_collection():
             for frame, signal, body in bodies:
                 add[signal](frame, body)
                 self.last_frame = frame
                 self._bytes += len(body)
-                if len(self._spans) >= ROUND_SPANS or self._bytes >= ROUND_BYTES:
+                if self._bytes >= ROUND_BYTES:
                     return
-        finally:
-            if enabled:
-                gc.enable()
 
     def refuse(self, frame: int, signal: Signal, reason: str) -> None:
         """Count a frame as rejected without decoding it; its bytes are not kept."""
@@ -58,9 +56,22 @@ class Round:
 
     def tables(self) -> dict[str, pa.Table]:
         """Table name -> rows of this round, for every table that got some."""
-        self._spans.find_edges()
+        with _no_collection():
+            spans = self._spans.finish()
         self._memory.trim()
-        tables = {"spans": self._spans.table(), "samples": self._samples.samples(), "series": self._samples.series(),
+        tables = {"spans": spans, "samples": self._samples.samples(), "series": self._samples.series(),
                   "steps": self._logs.steps.table(), "events": self._logs.events(), "logs": self._logs.logs(),
                   "edges": self._edges.table(), "rejects": self._rejects.table()}
         return {name: table for name, table in tables.items() if table.num_rows}
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """The collector of cycles rests: what decoding builds has none."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

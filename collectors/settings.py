@@ -171,11 +171,6 @@ def current() -> Settings:
     return Settings(os.environ, (Path("flashover.toml"), Path.home() / ".config/flashover/config.toml"))
 
 
-def environment() -> Mapping[str, str]:
-    """The variables of this process, for what is no setting: what the service manager asks of it."""
-    return os.environ
-
-
 def variables() -> Mapping[str, str]:
     """The environment of this process, for protocols that come through it, such as a service manager's."""
     return os.environ

@@ -8,7 +8,8 @@ import signal
 from collections import Counter
 from pathlib import Path
 
-from running_collector import NUMBERS_SQL, RunningCollector, Senders
+from running_collector import RunningCollector
+from senders import NUMBERS_SQL, Senders
 
 from collectors.store import Store
 

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running_collector import NUMBERS_SQL, RunningCollector, Senders, numbered_body, wait_until
+from running_collector import RunningCollector, wait_until
+from senders import NUMBERS_SQL, Senders, numbered_body
 
 from collectors.frames import FRAME_BYTES
 from collectors.journal import journal_files

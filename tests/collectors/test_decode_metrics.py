@@ -189,13 +189,11 @@ def test_what_is_missing_is_null_and_never_zero(add: Callable[..., Any], flags: 
 
 
 def _exponential(metric: MetricMessage) -> object:
-    metric.exponential_histogram.data_points.add(time_unix_nano=5, count=1)
-    return metric
+    return metric.exponential_histogram.data_points.add(time_unix_nano=5, count=1 << 63)
 
 
 def _summary(metric: MetricMessage) -> object:
-    metric.summary.data_points.add(time_unix_nano=5, count=1)
-    return metric
+    return metric.summary.data_points.add(time_unix_nano=5, count=1 << 63)
 
 
 def _nothing(metric: MetricMessage) -> object:
