@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import uuid
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,15 +24,15 @@ from collectors.clock import iso
 from collectors.data_files import DataFile, checksum_of
 from collectors.errors import StoreUnreadable
 from collectors.hours import HOUR_NS
-from collectors.live_files import FOLDER, LOG, log_entry, read_live_files, table_path
+from collectors.live_files import FOLDER, HINT, LOG, log_entry, read_live_files, table_path
 from collectors.merged_views import size_of
 from collectors.ownership import is_owned
+from collectors.recent_bodies import FOLDER as FOLDER_OF_JOURNAL
 from collectors.recovery import read_journal
 from collectors.schema import TABLES
 from collectors.snapshot import Snapshot, read_identity, read_snapshot
 
 _CHUNK = 1 << 20
-_HINT = "_last_checkpoint"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,6 @@ def _log_damage(store: Path) -> Iterator[Finding]:
     for number in noted.damaged:
         yield Finding(str(store / CHECKSUMS), f"line {number} is damaged",
                       "the log of one table cannot be checked in part", _FROM_COPY)
-    newest = max((path for path in noted.sums if ".checkpoint" in path), default="")
     for below, (size, crc) in sorted(noted.sums.items()):
         path = store / below
         table = Path(below).parts[1] if below.startswith(f"{FOLDER}/") else below
@@ -100,20 +99,20 @@ def _log_damage(store: Path) -> Iterator[Finding]:
             continue
         if len(data) == size and zlib.crc32(data) == crc:
             continue
-        if read_checksums(store).sums.get(below) != (size, crc) or (path.name == _HINT and _is_newer(path, data, newest)):
+        if read_checksums(store).sums.get(below) != (size, crc) or (path.name == HINT and _is_newer(path, data, noted.sums)):
             continue
         state = f"has {len(data)} bytes instead of {size}" if len(data) != size else "its checksum does not hold"
         yield Finding(str(path), state, f"rows of {table} that this part of its log names", _FROM_COPY)
 
 
-def _is_newer(path: Path, data: bytes, newest: str) -> bool:
-    """Whether a crash came between a checkpoint and its checksum: the hint is whole then, and names a later checkpoint."""
+def _is_newer(hint: Path, data: bytes, noted: Iterable[str]) -> bool:
+    """Whether a crash came between a checkpoint and its checksum: the hint is whole then, and names a checkpoint without."""
     try:
         version = int(json.loads(data)["version"])
     except (ValueError, KeyError, TypeError):
         return False
-    name = f"{version:020d}.checkpoint.parquet"
-    return name > Path(newest).name and (path.parent / name).exists()
+    named = hint.with_name(f"{version:020d}.checkpoint.parquet")
+    return named.exists() and not any(path.endswith(f"{hint.parent.parent.name}/{LOG}/{named.name}") for path in noted)
 
 
 def _table_damage(store: Path, name: str, version: int) -> Iterator[Finding]:
@@ -191,6 +190,9 @@ def _journal_damage(store: Path, identity: str) -> list[Finding]:
     """Of a journal that nobody writes to: the last frame of a live one is always being written."""
     if is_owned(store):
         return []
-    return [Finding(str(store / "journal"), sentence.removeprefix("journal "), "frames after the last intact one",
-                    f"`flashover store recover {store}` takes in the intact ones") for sentence in
-            read_journal(store, uuid.UUID(identity)).damage]
+    found = []
+    for sentence in read_journal(store, uuid.UUID(identity)).damage:
+        name, _, state = sentence.removeprefix("journal ").partition(": ")
+        found.append(Finding(str(store / FOLDER_OF_JOURNAL / name), state, "frames after the last intact one",
+                             f"`flashover store recover {store}` takes in the intact ones"))
+    return found

@@ -55,19 +55,24 @@ class Checksums:
             whole = data.rfind(b"\n") + 1
             if whole < len(data):
                 os.truncate(self._path, whole)
-        self._known = set(read_checksums(store).sums)
+        self._known = read_checksums(store).sums
 
     def knows(self, path: Path) -> bool:
         """Whether there is a line for a file."""
         return self._below(path) in self._known
+
+    def holds(self, path: Path) -> bool:
+        """Whether a file that there is a line for is as the line says."""
+        data = path.read_bytes()
+        return self._known[self._below(path)] == (len(data), zlib.crc32(data))
 
     def note(self, paths: Iterable[Path]) -> None:
         """Add a line for each of the files as it is now."""
         lines = bytearray()
         for path in paths:
             data = path.read_bytes()
-            lines += _line(self._below(path), len(data), zlib.crc32(data))
-            self._known.add(self._below(path))
+            self._known[self._below(path)] = (len(data), zlib.crc32(data))
+            lines += _line(self._below(path), *self._known[self._below(path)])
         if lines:
             with self._path.open("ab") as file:
                 file.write(lines)
@@ -77,7 +82,7 @@ class Checksums:
         gone = {self._below(path) for path in paths}
         kept = {path: sums for path, sums in read_checksums(self._store).sums.items() if path not in gone}
         replace_file(self._path, b"".join(_line(path, *sums) for path, sums in kept.items()))
-        self._known = set(kept)
+        self._known = kept
 
     def _below(self, path: Path) -> str:
         return path.relative_to(self._store).as_posix()

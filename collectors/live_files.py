@@ -13,6 +13,8 @@ from collectors.hours import HOUR, TIME_COLUMNS
 
 FOLDER = "tables"
 LOG = "_delta_log"
+HINT = "_last_checkpoint"
+"""The file of a log that says which checkpoint is the last; without it, they are listed."""
 
 Hours = Sequence[tuple[str, str, str | list[str]]]
 """A filter of hours, for example ``[("hour", ">=", "2026-03-29T13")]``; operators are ``>=``, ``<=``, ``=`` and ``in``."""

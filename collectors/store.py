@@ -78,9 +78,10 @@ class Store:
                 if found is None:
                     raise BadInput("the statement gives no rows; a store takes queries alone")
                 return found.to_arrow_table()
-            except duckdb.IOException as error:
-                raise StoreUnreadable(f"{self.path}: {_line(error)}") from error
             except duckdb.Error as error:
+                if _is_damage(error):
+                    raise StoreUnreadable(f"{self.path}: {_line(error)}; `flashover store check {self.path}` says what is "
+                                          "damaged") from error
                 raise BadInput(f"query refused: {_line(error)}") from error
 
     def frame(self, sql: str, params: Params | None = None) -> pl.DataFrame:
@@ -134,6 +135,12 @@ def _lock(connection: duckdb.DuckDBPyConnection, seen: Path) -> None:
     connection.execute(f"SET {which} = [{literal(str(seen))}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
+
+
+def _is_damage(error: duckdb.Error) -> bool:
+    """Whether a file is to blame and not the query: DuckDB's readers raise plain errors for bytes that make no sense."""
+    return isinstance(error, duckdb.IOException) or type(error) is duckdb.Error or (
+        isinstance(error, duckdb.InvalidInputException) and ".parquet" in str(error))
 
 
 def _line(error: Exception) -> str:

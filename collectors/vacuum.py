@@ -14,7 +14,7 @@ from pathlib import Path
 
 from collectors.delta_tables import CHECKPOINT_EVERY, DeltaTables
 from collectors.hours import HOUR
-from collectors.live_files import LOG, read_live_files, table_path
+from collectors.live_files import HINT, LOG, read_live_files, table_path
 from collectors.schema import TABLES
 from collectors.snapshot import Snapshot
 
@@ -78,7 +78,7 @@ class Vacuum:
             if self._checkpoint.get(name) == version // CHECKPOINT_EVERY:
                 continue
             self._checkpoint[name] = version // CHECKPOINT_EVERY
-            files = [path for path in self._tables.log_files(name) if path.name != "_last_checkpoint"]
+            files = [path for path in self._tables.log_files(name) if path.name != HINT]
             checkpoints = [int(path.name[:20]) for path in files if ".checkpoint" in path.name]
             needed = max((at for at in checkpoints if at <= version), default=-1)
             self._bury(path for path in files if int(path.name[:20]) < needed)
@@ -94,7 +94,7 @@ class Vacuum:
                      read_live_files(self._tables.store, name, self._snapshot.tables.get(name))}
             for path in folder.rglob("*"):
                 is_data = path.name.endswith((".parquet", ".part")) and LOG not in path.parts
-                is_torn = path.parent.name == LOG and path.name.startswith("_commit_")
+                is_torn = path.parent.name == LOG and path.name.startswith((".", "_commit_"))
                 if (is_data and path not in kept) or is_torn:
                     yield path
 
