@@ -42,7 +42,7 @@ class SpanValues:
         self._strings, self._bools, self._ints, self._doubles, arrays, maps, self._bytes = members
         self._arrays, self._maps = Members.of(arrays), Members.of(maps)
         self._has_text, self._has_int, self._has_double = valid(self._strings), valid(self._ints), valid(self._doubles)
-        private = [not limits.keep_text and holds_text(name) for name in self._names]
+        private = [name not in _SLOTS and not limits.keep_text and holds_text(name) for name in self._names]
         self._private = np.array(private, np.bool_)[self._codes]
         self._odd_texts: dict[int, str | None] = {}
 
