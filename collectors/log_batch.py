@@ -157,7 +157,7 @@ class LogBatch:
         odd = (types > 0) & ~valid(strings)
         odd |= byte_lengths(strings) > self._limits.body_chars
         if not self._limits.keep_text:
-            odd |= _may_quote(strings)
+            odd |= may_quote(strings)
         self._bodies = bodies.values
         self._body_place = np.where(bodies.counts > 0, bodies.offsets[:-1], -1)
         self.odd_bodies = bodies.owners[odd]
@@ -167,7 +167,8 @@ class LogBatch:
         self.unusual[self._record_body[which]] = True
 
 
-def _may_quote(lines: pa.Array) -> Mask:
+def may_quote(lines: pa.Array) -> Mask:
+    """Which lines ``prompt_text.without_quotes`` might not leave as they are."""
     found = pc.match_substring_regex(lines, MAY_QUOTE)
     other = pc.and_(pc.match_substring_regex(lines, _NOT_ASCII), pc.match_substring_regex(lines, _ANY_QUOTE))
     either: Mask = pc.or_(found, other).fill_null(False).to_numpy(zero_copy_only=False)
