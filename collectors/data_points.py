@@ -65,10 +65,12 @@ def exemplars(sent: Sequence[Exemplar], limits: Limits, drops: Drops) -> list[di
 def _exemplar(exemplar: Exemplar, limits: Limits, drops: Drops) -> dict[str, Any]:
     trace, span = exemplar.trace_id, exemplar.span_id
     try:
-        trace_hi, trace_lo = _ids(trace) if trace else (None, None)
-        span_id = _id(span)[0] if span else None
+        trace_hi, trace_lo = _ids(trace) if trace else (0, 0)
+        span_id, = _id(span) if span else (0,)
     except struct.error as error:
         raise Undecodable(f"an exemplar's id has the wrong length: {error}") from error
+    if not (trace_hi or trace_lo):
+        trace_hi = trace_lo = None
     return {"ts_ns": time_or_none(exemplar.time_unix_nano), "value": number(exemplar), "trace_hi": trace_hi,
-            "trace_lo": trace_lo, "span_id": span_id,
+            "trace_lo": trace_lo, "span_id": span_id or None,
             "attributes": list(text_map(exemplar.filtered_attributes, limits, drops).items())}

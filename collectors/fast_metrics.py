@@ -168,10 +168,11 @@ class MetricBodies:
     def _classes(self, batch: MetricBatch, frame_of_metric: Ints) -> dict[int, list[int]]:
         """Take the metrics that only the official classes read; the times of their points by block."""
         times: dict[int, list[int]] = {}
-        for at in np.flatnonzero(batch.with_classes).tolist():
-            row, block = batch.metrics[at], int(batch.block_of[at])
-            data = {kind: _CLASSES[kind].FromString(sent[0]) for kind in WITH_CLASSES if (sent := row[kind].as_py())}
-            metric = Metric(name=row["name"].as_py(), unit=row["unit"].as_py(), **data)
+        places = np.flatnonzero(batch.with_classes)
+        fields = [batch.metrics.field(field).take(pa.array(places)).to_pylist() for field in ("name", "unit", *WITH_CLASSES)]
+        for at, name, unit, *sent in zip(places.tolist(), *fields, strict=True):
+            data = {kind: _CLASSES[kind].FromString(one[0]) for kind, one in zip(WITH_CLASSES, sent, strict=True) if one}
+            metric, block = Metric(name=name, unit=unit, **data), int(batch.block_of[at])
             entity = batch.emitters[batch.emitter_of[block]].entity
             times.setdefault(block, []).extend(self._official.metric(int(frame_of_metric[at]), entity, metric))
         self._note_official()

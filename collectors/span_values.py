@@ -76,6 +76,10 @@ class SpanValues:
         """Attributes with prompt text, which are in no column."""
         return int(self._private.sum())
 
+    def texts(self) -> pa.Array:
+        """The MAP of all attributes but those with prompt text, none of them promoted."""
+        return self._map(np.arange(len(self._lists.offsets) - 1), ~self._private)
+
     def columns(self, rows: Ints) -> tuple[list[pa.Array], pa.Array]:
         """The promoted columns, in the order of ``ATTEMPT_COLUMNS``, and the MAP of the rest; span i is row ``rows[i]``."""
         rest = ~self._private
