@@ -18,10 +18,11 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.metrics.v1.metrics_pb2 import ExponentialHistogram, Metric, Summary
 
 from collectors.decode_metrics import SampleRows, Stream
+from collectors.equal_values import ranges
 from collectors.histogram_deltas import Points, since_previous
 from collectors.metric_batch import SIMPLE, WITH_CLASSES, MetricBatch
-from collectors.nested_arrays import Bools, Ints, given, ranges, whole
 from collectors.schema import SAMPLES
+from collectors.wire_arrow import Ints, Mask, plain_values, valid
 
 _LEAST_BYTES = 20_000
 """Bytes of bodies in a row below which the official classes are as fast."""
@@ -108,7 +109,8 @@ class MetricBodies:
         fresh = sum(candidate.series is None for candidate in batch.candidates)
         if batch.class_points and len(known.stored) + len(self._official.fresh) + fresh + batch.class_points > limit:
             return True
-        histograms, sums = (np.unique(batch.candidate_of[batch.points(kind)]).tolist() for kind in ("histogram", "sum"))
+        histograms, sums = (np.unique(codes[codes >= 0]).tolist() for codes in (
+            batch.candidate_of[batch.points(kind)] for kind in ("histogram", "sum")))
         without_bounds = {candidate.key[:2] for at in histograms if not (candidate := batch.candidates[at]).key[2]}
         return bool(without_bounds) and any(batch.candidates[at].key[:2] in without_bounds for at in sums)
 
@@ -140,26 +142,33 @@ class MetricBodies:
             for reason, count in emitter.drops.items():
                 self._official.drops[reason] += count * times
 
-    def _series(self, batch: MetricBatch, frame_of_metric: Ints) -> tuple[Ints, Bools]:
+    def _series(self, batch: MetricBatch, frame_of_metric: Ints) -> tuple[Ints, Mask]:
         """The series of each point, and whether it is within the limit."""
         ids = np.zeros(len(batch.candidates), np.int64)
         admitted = np.ones(len(batch.candidates), np.bool_)
-        for at, (key, point, series, labels) in enumerate(batch.candidates):
-            if series is None and labels is not None:
+        for at, (key, point, found, labels) in enumerate(batch.candidates):
+            if found is None and labels is not None:
                 kind, metric = batch.kind_of(point), int(batch.metric_of[point])
                 unit = batch.metrics.field("unit")[metric].as_py() or None
                 stream = Stream(int(frame_of_metric[metric]), key[0], key[1], unit, kind, delta=False)
-                series = self._official.identify(stream, labels, tuple(np.frombuffer(key[2]).tolist()))
-                if series is not None:
-                    self._official.known.remember(key, series)
-            admitted[at] = series is not None
-            ids[at] = series or 0
-        return ids[batch.candidate_of], admitted[batch.candidate_of]
+                found = self._official.identify(stream, labels, tuple(np.frombuffer(key[2]).tolist()))
+                if found is not None:
+                    self._official.known.remember(key, found)
+            admitted[at] = found is not None
+            ids[at] = found or 0
+        if batch.recalled.all():
+            return batch.series, batch.recalled
+        series = np.where(batch.recalled, batch.series, ids[batch.candidate_of])
+        has = batch.recalled | admitted[batch.candidate_of]
+        for digest, points in batch.shapes.items():
+            if has[points].all() and not batch.recalled[points].any():
+                self._official.known.remember_block(digest, series[points])
+        return series, has
 
     def _classes(self, batch: MetricBatch, frame_of_metric: Ints) -> dict[int, list[int]]:
         """Take the metrics that only the official classes read; the times of their points by block."""
         times: dict[int, list[int]] = {}
-        for at in np.flatnonzero(sum(batch.classes)).tolist():
+        for at in np.flatnonzero(batch.with_classes).tolist():
             row, block = batch.metrics[at], int(batch.block_of[at])
             data = {kind: _CLASSES[kind].FromString(sent[0]) for kind in WITH_CLASSES if (sent := row[kind].as_py())}
             metric = Metric(name=row["name"].as_py(), unit=row["unit"].as_py(), **data)
@@ -193,8 +202,8 @@ class MetricBodies:
 
     def _histograms(self, batch: MetricBatch, series: Ints, keep: Ints) -> dict[str, pa.Array]:
         at = keep - batch.points("histogram").start
-        points = Points(series[keep], batch.starts[keep], batch.times[keep], batch.counts[at], whole(batch.sums)[at],
-                        given(batch.sums)[at], *_chosen(batch.bucket_offsets, batch.buckets, at))
+        points = Points(series[keep], batch.starts[keep], batch.times[keep], batch.counts[at], plain_values(batch.sums)[at],
+                        valid(batch.sums)[at], *_chosen(batch.bucket_offsets, batch.buckets, at))
         has = ~batch.has_no_value[keep]
         sent = has.copy()
         cumulative = np.flatnonzero(has & ~batch.is_delta["histogram"][batch.metric_of[keep]])
@@ -223,7 +232,7 @@ def _chosen(offsets: Ints, flat: Ints, rows: Ints) -> tuple[Ints, Ints]:
     return np.concatenate([[0], np.cumsum(lengths)]), flat[ranges(offsets[:-1][rows], lengths)]
 
 
-def _lists(offsets: Ints, flat: Ints, has: Bools) -> pa.Array:
+def _lists(offsets: Ints, flat: Ints, has: Mask) -> pa.Array:
     """Lists as Arrow, NULL where ``has`` is false."""
     lengths = np.where(has, np.diff(offsets), 0)
     values = flat if has.all() else flat[ranges(offsets[:-1], lengths)]

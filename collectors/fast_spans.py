@@ -154,7 +154,7 @@ class _Spans:
         return [
             (byte_lengths(self._trace_ids) != 16) | (byte_lengths(self._span_ids) != 8) | ((parents != 8) & (parents != 0)),
             (self._start == 0) | (self._start > INT64_MAX) | (self._end > INT64_MAX) | (self._status.counts > 1),
-            byte_lengths(self._names) > most,
+            (byte_lengths(self._names) > most) | (self._attributes.counts > self._limits.attributes),
             self._status.owners[byte_lengths(self._status.values.field(0)) > most],
             events[(plain_values(self._event_times) > INT64_MAX) | (byte_lengths(self._event_names) > most)],
             links[(byte_lengths(self._link_traces) != 16) | (byte_lengths(self._link_spans) != 8)],

@@ -83,6 +83,8 @@ class GrpcReceiver:
         loop = asyncio.get_running_loop()
         began = loop.time()
         outcome: Outcome = "error"
+        failure: str | None = None
+        retry_after_s = None
         sent = b""
         try:
             self._bearer.check(_metadata(context).get("authorization", ""))
@@ -91,16 +93,18 @@ class GrpcReceiver:
             body = await self._admission.prepare(signal, sent, encoding, json=False)
             outcome = await self._admission.admit(signal, body)
         except BadRequest as bad:
-            outcome = bad.outcome
-            await _abort(context, outcome, str(bad))
+            outcome, failure = bad.outcome, str(bad)
         except Refused as refused:
-            outcome = outcome_of(refused)
-            await _abort(context, outcome, str(refused), refused.retry_after_s)
+            outcome, failure, retry_after_s = outcome_of(refused), str(refused), refused.retry_after_s
         except asyncio.CancelledError:
             outcome = "timed_out"
             raise
         finally:
             self._metrics.received("grpc", signal, outcome, len(sent), loop.time() - began)
+        if failure is not None:
+            code = RPC_CODE[outcome]
+            status = status_protobuf(code, failure, retry_after_s)
+            await context.abort(_CODES[code], failure, (("grpc-status-details-bin", status),))
         return b""
 
     async def _read(self, context: Call) -> bytes:
@@ -118,8 +122,3 @@ def _metadata(context: Call) -> Mapping[str, str]:
     return {key: value if isinstance(value, str) else value.decode("latin-1")
             for key, value in context.invocation_metadata() or ()}
 
-
-async def _abort(context: Call, outcome: Outcome, message: str, retry_after_s: int | None = None) -> NoReturn:
-    code = RPC_CODE[outcome]
-    status = status_protobuf(code, message, retry_after_s)
-    await context.abort(_CODES[code], message, (("grpc-status-details-bin", status),))

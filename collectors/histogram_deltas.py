@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from collectors.nested_arrays import Bools, Ints, ranges
+from collectors.equal_values import ranges
 from collectors.series_state import FIRST_REACH_NS, SeriesState
+from collectors.wire_arrow import Ints, Mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Points:
     times: Ints
     counts: Ints
     totals: npt.NDArray[np.float64]
-    has_total: Bools
+    has_total: Mask
     offsets: Ints
     flat: Ints
 
@@ -50,7 +51,7 @@ class Points:
 _PLAIN = ("series", "starts", "times", "counts", "totals", "has_total")
 
 
-def since_previous(points: Points, state: SeriesState) -> tuple[Bools, Points]:
+def since_previous(points: Points, state: SeriesState) -> tuple[Mask, Points]:
     """Which points have a delta, and the points with counts, sums and buckets as deltas, in the same order.
 
     The state moves on, as if each point had been given to ``SeriesState.histogram`` in turn.
@@ -76,7 +77,7 @@ def since_previous(points: Points, state: SeriesState) -> tuple[Bools, Points]:
     return has[held:], points.replaced(kept, delta.taken(rows[kept]))
 
 
-def _in_time(series: Ints, times: Ints) -> Bools:
+def _in_time(series: Ints, times: Ints) -> Mask:
     """Which points are not older than one before them in the same series; ``series`` comes in groups."""
     behind = (series[1:] == series[:-1]) & (times[1:] < times[:-1])
     keep = np.ones(len(series), np.bool_)
@@ -86,7 +87,7 @@ def _in_time(series: Ints, times: Ints) -> Bools:
     return keep
 
 
-def _differences(now: Points) -> tuple[Bools, Points]:
+def _differences(now: Points) -> tuple[Mask, Points]:
     """Each point against the one before it in its group."""
     first = np.append(True, now.series[1:] != now.series[:-1])
     lengths = np.diff(now.offsets)
@@ -118,11 +119,11 @@ def _remembered(series: Ints, state: SeriesState) -> Points:
         np.array([0.0 if last[3] is None else last[3] for _, last in found], np.float64),
         np.array([last[3] is not None for _, last in found], np.bool_),
         np.concatenate([[0], np.cumsum([len(one) for one in buckets], dtype=np.int64)]),
-        np.array([bucket for one in buckets for bucket in one], np.int64))
+        np.concatenate([np.zeros(0, np.int64), *(np.asarray(one, np.int64) for one in buckets)]))
 
 
 def _remember(points: Points, state: SeriesState) -> None:
-    flat, ends = points.flat.tolist(), points.offsets.tolist()
+    flat, ends = points.flat, points.offsets.tolist()
     totals = [total if has else None for total, has in zip(points.totals.tolist(), points.has_total.tolist(), strict=True)]
     for at, (series, start, time, count) in enumerate(zip(
             points.series.tolist(), points.starts.tolist(), points.times.tolist(), points.counts.tolist(), strict=True)):

@@ -53,9 +53,7 @@ class HttpConnection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._head_bytes += len(data)
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # no other protocol is spoken here; the request is answered as if it had not asked
+            self._parse(data)
         except httptools.HttpParserError:
             self._refuse(400, "malformed", "this is no HTTP/1.1 request")
             return
@@ -65,6 +63,8 @@ class HttpConnection(HttpToolsProtocol):
             self._wait_for_head()
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         if self._patience is None:
             self._began = self.loop.time()
         self._stop_waiting()
@@ -81,6 +81,8 @@ class HttpConnection(HttpToolsProtocol):
                 self.cycle.message_event.set()
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         self._head_bytes = 0
         super().on_message_complete()
 
@@ -92,6 +94,22 @@ class HttpConnection(HttpToolsProtocol):
     def resume_writing(self) -> None:
         self._stop_waiting()
         super().resume_writing()
+
+    def _parse(self, data: bytes) -> None:
+        """Feed the parser. It stops at a request that offers another protocol, and takes its body for that protocol's bytes:
+        such a request is read again without the offer, as if it had made none."""
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                method = self.parser.get_method()
+                if method == b"CONNECT":
+                    raise httptools.HttpParserError("CONNECT") from None
+                self.parser = httptools.HttpRequestParser(self)
+                kept = [b"%s: %s\r\n" % header for header in self.headers if header[0] not in (b"connection", b"upgrade")]
+                data = b"".join((method, b" ", self.url, b" HTTP/1.1\r\n", *kept, b"\r\n", data[offer.args[0] :]))
+            else:
+                return
 
     def _in_request(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

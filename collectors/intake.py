@@ -79,7 +79,7 @@ class Intake:
 
         After an error the intake takes no more work but ``close``; opening it anew continues where the tables are.
         """
-        self._work(self._worker.drain, self._worker.materialise)
+        self._work(self._worker.drain, self._worker.keep_up)
 
     def close(self) -> None:
         """Sync, drain, write ``requests`` of all hours, join small files, and give the folder back.

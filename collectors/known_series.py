@@ -7,6 +7,7 @@ import json
 from collections.abc import Hashable
 
 from collectors.dialects import Dialects
+from collectors.wire_arrow import Ints
 
 _KEPT_KEYS = 65_536
 
@@ -35,6 +36,8 @@ class KnownSeries:
         self.stored = stored
         self.dialects = dialects
         self._ids: dict[Hashable, int] = {}
+        self._blocks: dict[bytes, Ints] = {}
+        self._block_points = 0
 
     def admits(self, series: int, fresh: dict[int, tuple[object, ...]], most: int) -> bool:
         """Whether samples of ``series`` are stored, where a store has ``most`` series.
@@ -54,3 +57,15 @@ class KnownSeries:
         if len(self._ids) >= _KEPT_KEYS + 4 * len(self.stored):
             self._ids.clear()
         self._ids[key] = series
+
+    def recall_block(self, digest: bytes) -> Ints | None:
+        """The series of the points of a block that was remembered."""
+        return self._blocks.get(digest)
+
+    def remember_block(self, digest: bytes, series: Ints) -> None:
+        """Remember which admitted series the points of a whole block are of."""
+        if self._block_points >= _KEPT_KEYS + 4 * len(self.stored):
+            self._blocks.clear()
+            self._block_points = 0
+        self._blocks[digest] = series
+        self._block_points += len(series)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
@@ -72,6 +72,11 @@ class Receivers:
         """Take no new request at once, let those that are here end for ``grace_s`` seconds, then cut them off."""
         await asyncio.gather(self._stop_http(grace_s), self._stop_grpc(grace_s))
         self._admission.close()
+
+    @property
+    def connections(self) -> Collection[object]:
+        """The HTTP connections that are open."""
+        return self._state.connections
 
     async def _start_http(self, address: str, warnings: list[str]) -> str:
         options = self._options

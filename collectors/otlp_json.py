@@ -21,10 +21,10 @@ from google.protobuf.message import Message
 
 from collectors.bad_request import BadRequest
 from collectors.sink import Signal
-from collectors.well_formed import REQUESTS
+from collectors.well_formed import MAX_DEPTH, REQUESTS
 
-MAX_DEPTH = 100
-"""Messages inside each other that protobuf reads."""
+MOST_MESSAGES = 1 << 20
+"""Messages of one body: a few bytes of JSON for each take 200 in memory."""
 _PATH_NAMES = 12
 _HEX = frozenset({"trace_id", "span_id", "parent_span_id"})
 _WHOLE = re.compile(r"-?[0-9]{1,20}")
@@ -50,11 +50,12 @@ def to_protobuf(signal: Signal, body: bytes) -> bytes:
     """The Export*ServiceRequest that ``body`` says, in binary form.
 
     Raises BadRequest (``malformed``), naming the field, for what is no JSON in UTF-8 or no OTLP: wrong types, numbers out of
-    range, ids that are no hex (their length is not looked at), names of enum values, two values of a oneof, too deep nesting.
+    range, ids that are no hex (their length is not looked at), names of enum values, two values of a oneof, too deep nesting;
+    ``too_large`` beyond MOST_MESSAGES.
     """
     message = REQUESTS[signal]()
     try:
-        _fill(message, message.DESCRIPTOR, _loaded(body), MAX_DEPTH)
+        _Reader().fill(message, message.DESCRIPTOR, _loaded(body), MAX_DEPTH)
     except _Wrong as wrong:
         at = ".".join(wrong.path[: -_PATH_NAMES - 1 : -1]) or "the body"
         raise BadRequest("malformed", f"{at}: {wrong}") from None
@@ -79,43 +80,52 @@ def _no_constant(constant: str) -> NoReturn:
     raise _Wrong(f"{constant} is no JSON; write it as a string")
 
 
-def _fill(message: Message, kind: Descriptor, given: Any, depth: int) -> None:
-    if type(given) is not dict:
-        raise _Wrong("must be an object")
-    if not depth:
-        raise _Wrong("is nested too deep")
-    fields = _fields(kind)
-    for key, value in given.items():
-        field = fields.get(key)
-        if field is None or value is None:
-            continue
-        try:
-            if field.oneof is not None and message.WhichOneof(field.oneof) is not None:
-                raise _Wrong("is a second value where one is allowed")
-            _set(message, field, value, depth - 1)
-        except _Wrong as wrong:
-            wrong.path.append(key)
-            raise
-        except ValueError:
-            raise _at(key, "is out of range, or text that is no Unicode") from None
+class _Reader:
+    """Fills messages from JSON values, MOST_MESSAGES of them at most."""
 
+    def __init__(self) -> None:
+        self._left = MOST_MESSAGES
 
-def _set(message: Message, field: _Field, value: Any, depth: int) -> None:
-    if field.repeated:
-        if type(value) is not list:
-            raise _Wrong("must be an array")
-        members = getattr(message, field.name)
-        if field.inner is None:
-            members.extend(map(field.scalar, value))
+    def fill(self, message: Message, kind: Descriptor, given: Any, depth: int) -> None:
+        """``depth``: messages that may still be inside each other, this one counted. Raises _Wrong, BadRequest."""
+        if type(given) is not dict:
+            raise _Wrong("must be an object")
+        if not depth:
+            raise _Wrong("is nested too deep")
+        self._left -= 1
+        if not self._left:
+            raise BadRequest("too_large", f"the body holds more than {MOST_MESSAGES} objects")
+        fields = _fields(kind)
+        for key, value in given.items():
+            field = fields.get(key)
+            if field is None or value is None:
+                continue
+            try:
+                if field.oneof is not None and message.WhichOneof(field.oneof) is not None:
+                    raise _Wrong("is a second value where one is allowed")
+                self._set(message, field, value, depth - 1)
+            except _Wrong as wrong:
+                wrong.path.append(key)
+                raise
+            except ValueError:
+                raise _at(key, "is out of range, or text that is no Unicode") from None
+
+    def _set(self, message: Message, field: _Field, value: Any, depth: int) -> None:
+        if field.repeated:
+            if type(value) is not list:
+                raise _Wrong("must be an array")
+            members = getattr(message, field.name)
+            if field.inner is None:
+                members.extend(map(field.scalar, value))
+            else:
+                for item in value:
+                    self.fill(members.add(), field.inner, item, depth)
+        elif field.inner is None:
+            setattr(message, field.name, field.scalar(value))
         else:
-            for item in value:
-                _fill(members.add(), field.inner, item, depth)
-    elif field.inner is None:
-        setattr(message, field.name, field.scalar(value))
-    else:
-        part = getattr(message, field.name)
-        part.SetInParent()
-        _fill(part, field.inner, value, depth)
+            part = getattr(message, field.name)
+            part.SetInParent()
+            self.fill(part, field.inner, value, depth)
 
 
 def _at(key: str, reason: str) -> _Wrong:
@@ -138,7 +148,7 @@ def _oneof(field: FieldDescriptor) -> str | None:
 def _scalar(field: FieldDescriptor) -> Callable[[Any], Any]:
     if field.type == FieldDescriptor.TYPE_BYTES:
         return _hex if field.name in _HEX else _base64
-    return {FieldDescriptor.CPPTYPE_STRING: _text, FieldDescriptor.CPPTYPE_BOOL: _truth, FieldDescriptor.CPPTYPE_ENUM: _enum,
+    return {FieldDescriptor.CPPTYPE_STRING: _text, FieldDescriptor.CPPTYPE_BOOL: _boolean, FieldDescriptor.CPPTYPE_ENUM: _enum,
             FieldDescriptor.CPPTYPE_DOUBLE: _real, FieldDescriptor.CPPTYPE_FLOAT: _real}.get(field.cpp_type, _whole)
 
 
@@ -148,7 +158,7 @@ def _text(value: Any) -> str:
     return value
 
 
-def _truth(value: Any) -> bool:
+def _boolean(value: Any) -> bool:
     if type(value) is not bool:
         raise _Wrong("must be true or false")
     return value

@@ -15,9 +15,8 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable
 
-from collectors.delta_tables import DeltaTables, table_path
+from collectors.delta_tables import DeltaTables
 from collectors.hours import HOUR, HOUR_NS, hour_name, hour_number
 from collectors.live_views import create_view
 from collectors.schema import ATTEMPT_COLUMNS, PHASES, REQUESTS, SPANS
@@ -61,20 +60,18 @@ def late_hours(connection: duckdb.DuckDBPyConnection, tables: DeltaTables, snaps
     return {hour_name(row[0]) for row in rows} & set(snapshot.clean_hours)
 
 
-def materialise(connection: duckdb.DuckDBPyConnection, tables: DeltaTables, snapshot: Snapshot, *,
-                all_hours: bool = False) -> list[str]:
-    """Write the attempts of every hour that is over (or of ``all_hours``) and not clean; returns those hours.
+def hours_to_materialise(tables: DeltaTables, snapshot: Snapshot, *, all_hours: bool = False) -> list[str]:
+    """The hours that are over (or all) and not clean, oldest first."""
+    return sorted(hour for hour in tables.hours("spans") - set(snapshot.clean_hours)
+                  if all_hours or (hour_number(hour) + 1) * HOUR_NS + WATERMARK_NS <= snapshot.watermark_ns)
 
-    The caller publishes."""
-    over = [hour for hour in tables.hours("spans") - set(snapshot.clean_hours)
-            if all_hours or (hour_number(hour) + 1) * HOUR_NS + WATERMARK_NS <= snapshot.watermark_ns]
-    kept = tables.hours("requests")
-    for hour in sorted(over):
-        rows = attempts_of_hour(connection, tables, hour)
-        if rows.num_rows or hour in kept:
-            tables.replace_hour("requests", hour, rows)
-    snapshot.clean_hours = sorted([*snapshot.clean_hours, *over])
-    return over
+
+def materialise_hour(connection: duckdb.DuckDBPyConnection, tables: DeltaTables, snapshot: Snapshot, hour: str) -> None:
+    """Write the attempts of an hour, and mark it as clean in ``snapshot``. The caller publishes."""
+    rows = attempts_of_hour(connection, tables, hour)
+    if rows.num_rows or hour in tables.hours("requests"):
+        tables.replace_hour("requests", hour, rows)
+    snapshot.clean_hours = sorted({*snapshot.clean_hours, hour})
 
 
 def attempts_of_hour(connection: duckdb.DuckDBPyConnection, tables: DeltaTables, hour: str) -> pa.Table:
@@ -93,13 +90,6 @@ def attempts_of_hour(connection: duckdb.DuckDBPyConnection, tables: DeltaTables,
         "ORDER BY arrival_ns, trace_hi, trace_lo, span_id").to_arrow_table()
     connection.execute("DROP TABLE spans_of_hour")
     return rows.cast(REQUESTS.arrow)
-
-
-def hours_of(store: Path, name: str, version: int | None) -> set[str]:
-    """The hours that a partitioned table has rows of, at a version (None: there is no table)."""
-    if version is None:
-        return set()
-    return {str(part[HOUR]) for part in DeltaTable(table_path(store, name), version=version).partitions()}
 
 
 def _listed(parts: Iterable[str]) -> str:

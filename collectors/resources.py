@@ -12,6 +12,9 @@ from collectors.limits import Drops, Limits
 from collectors.schema import EDGE_KINDS
 
 ENTITY_KEY = "flashover.entity"
+MOST_EMITTERS = 65_536
+"""Distinct resources remembered."""
+
 _EDGE_PREFIX = "flashover.edge."
 
 
@@ -47,7 +50,7 @@ class Emitters:
         """The emitter of a resource that parses; the caller counts what the limits took, which the emitter tells."""
         emitter = self._as_sent.get(resource)
         if emitter is None:
-            if len(self._as_sent) >= 65_536:
+            if len(self._as_sent) >= MOST_EMITTERS:
                 self._as_sent.clear()
             emitter = self._as_sent[resource] = self._read(Resource.FromString(resource))
         return emitter
@@ -56,7 +59,7 @@ class Emitters:
         key = resource.SerializeToString(deterministic=True)
         emitter = self._seen.get(key)
         if emitter is None:
-            if len(self._seen) >= 65_536:
+            if len(self._seen) >= MOST_EMITTERS:
                 self._seen.clear()
             emitter = self._seen[key] = _emitter(resource, self._limits)
         return emitter

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from collectors.exponential import Buckets, Exponential, since
 
 FIRST_REACH_NS = 60_000_000_000
@@ -32,7 +34,8 @@ class SeriesState:
 
     def save(self) -> dict[str, list[Any]]:
         """The state as JSON-able data."""
-        return {str(key): value for key, value in self._state.items()}
+        return {str(key): [*value[:4], value[4].tolist()] if len(value) == _HISTOGRAM and isinstance(value[4], np.ndarray)
+                else value for key, value in self._state.items()}
 
     def histogram(self, series_id: int, start_ns: int, ts_ns: int, count: int, total: float | None,
                   buckets: Sequence[int]) -> Delta | None:
@@ -48,6 +51,8 @@ class SeriesState:
         if last is None:
             return (count, total, now) if start_ns and ts_ns - start_ns <= FIRST_REACH_NS else None
         _, _, last_count, last_total, last_buckets = last
+        if isinstance(last_buckets, np.ndarray):
+            last_buckets = last_buckets.tolist()
         reset = (start_ns > last[0] > 0 or count < last_count or len(now) != len(last_buckets)
                  or any(a < b for a, b in zip(now, last_buckets, strict=True)))
         if reset:
@@ -56,7 +61,7 @@ class SeriesState:
         return count - last_count, difference, [a - b for a, b in zip(now, last_buckets, strict=True)]
 
     def last_histogram(self, series_id: int) -> list[Any] | None:
-        """The last point of a histogram: start and time in ns, count, sum or None, buckets."""
+        """The last point of a histogram: start and time in ns, count, sum or None, buckets as a list or an array."""
         return self._last(series_id, _HISTOGRAM)
 
     def put_histogram(self, series_id: int, last: list[Any]) -> None:

@@ -54,8 +54,8 @@ class SpanValues:
         return found
 
     def odd(self) -> Mask:
-        """Spans that the official classes should read: with too many attributes or too long ones, a key or a column that
-        comes twice, a value of two types at once, a list or map that does not parse or that the limits touch."""
+        """Spans that the official classes should read: with attributes that are too long, a key or a column that comes
+        twice, a value of two types at once, a list or map that does not parse or that the limits touch."""
         types = self._arrays.counts + self._maps.counts
         for column in (self._strings, self._bools, self._ints, self._doubles, self._bytes):
             if column.null_count < len(column):
@@ -64,7 +64,7 @@ class SpanValues:
         bad |= (byte_lengths(self._keys) > self._limits.value_chars)[self._codes]
         bad |= ~self._private & (byte_lengths(self._strings) > self._limits.value_chars)
         bad[self._unfit()] = True
-        odd: Mask = self._lists.counts > self._limits.attributes
+        odd = np.zeros(len(self._lists.counts), np.bool_)
         odd[self._owners[bad]] = True
         odd[_twice(self._owners, self._codes, len(self._names))] = True
         places = np.array([_SLOTS[name].place if name in _SLOTS else -1 for name in self._names], np.int64)[self._codes]

@@ -19,7 +19,7 @@ import pyarrow as pa
 from collectors.delta_tables import FOLDER as TABLES_FOLDER
 from collectors.errors import BadInput, StoreUnreadable
 from collectors.live_views import literal, open_duckdb
-from collectors.merged_views import check_files, create_views
+from collectors.merged_views import create_views, live_tables
 from collectors.recent_bodies import FOLDER as JOURNAL_FOLDER
 from collectors.schema import TABLES
 from collectors.sealed_file import attach
@@ -120,8 +120,7 @@ def _open_folder(connection: duckdb.DuckDBPyConnection, store: Path) -> list[str
         raise StoreUnreadable(f"{store}: snapshot.json is of journal {snapshot.journal} and store.json of {identity}; "
                               "restore both from one copy")
     warnings = folder_warnings(store, identity, snapshot, published=published is not None)
-    check_files(store, snapshot)
-    create_views(connection, store, snapshot)
+    create_views(connection, store, snapshot, live_tables(store, snapshot))
     return warnings
 
 

@@ -35,6 +35,7 @@ _SCALARS = {
     "bool": FieldDescriptorProto.TYPE_BOOL, "int64": FieldDescriptorProto.TYPE_INT64,
     "int32": FieldDescriptorProto.TYPE_INT32, "uint32": FieldDescriptorProto.TYPE_UINT32,
     "double": FieldDescriptorProto.TYPE_DOUBLE, "fixed64": FieldDescriptorProto.TYPE_FIXED64,
+    "sfixed64": FieldDescriptorProto.TYPE_SFIXED64,
 }
 VALUE = ("1 string_value oneof string, 2 bool_value oneof bool, 3 int_value oneof int64, 4 double_value oneof double, "
          "5 array_value repeated bytes, 6 kvlist_value repeated bytes, 7 bytes_value oneof bytes")
@@ -124,20 +125,21 @@ def plain_values(array: pa.Array) -> npt.NDArray[Any]:
 
 def byte_lengths(array: pa.Array) -> Ints:
     """Bytes of each member of a string or binary array; 0 for NULLs."""
-    return np.diff(_byte_offsets(array)).astype(np.int64)
+    return np.diff(byte_offsets(array)).astype(np.int64)
 
 
 def big_endian(array: pa.Array, width: int) -> Ints:
     """Ids: the bytes of a binary array, whose members have 8 * ``width`` bytes or none, as signed integers: (members that
     have some, width)."""
-    offsets = _byte_offsets(array)
+    offsets = byte_offsets(array)
     size = int(offsets[-1] - offsets[0])
     if not size:
         return np.empty((0, width), np.int64)
     return np.frombuffer(array.buffers()[2], ">i8", size // 8, int(offsets[0])).astype(np.int64).reshape(-1, width)
 
 
-def _byte_offsets(array: pa.Array) -> npt.NDArray[np.int32]:
+def byte_offsets(array: pa.Array) -> npt.NDArray[np.int32]:
+    """Where the bytes of each member of a string or binary array begin in its last buffer, and where the last one's end."""
     if not len(array):
         return np.zeros(1, np.int32)
     return np.frombuffer(array.buffers()[1], np.int32, len(array) + 1, array.offset * 4)

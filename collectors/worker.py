@@ -16,6 +16,7 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from collectors import settings
 from collectors.decode_metrics import KnownSeries
 from collectors.delta_tables import DeltaTables
 from collectors.dialects import Dialects
@@ -24,14 +25,17 @@ from collectors.frames import Place
 from collectors.limits import Drops, Limits
 from collectors.live_views import open_duckdb
 from collectors.recovery import known_series, recent_spans
-from collectors.requests_table import late_hours, materialise
+from collectors.requests_table import late_hours
 from collectors.resources import Emitters
+from collectors.rollups import note_samples
 from collectors.round import Round
 from collectors.series_state import SeriesState
 from collectors.sink import Signal
 from collectors.snapshot import Snapshot
+from collectors.upkeep import Upkeep, UpkeepOptions
 
-MOST_FILES = 64
+_ROUNDS_A_PIECE = 8
+"""A worker that lags behind does one piece of upkeep in so many rounds: files must not pile up for ever."""
 
 
 class Frames(Protocol):
@@ -74,6 +78,7 @@ class Worker:
         recent_spans(self._duckdb, store, snapshot, self._memory)
         self._known = KnownSeries(known_series(self._duckdb, tables), Dialects())
         self._state = SeriesState(snapshot.series_state)
+        self._upkeep = Upkeep(self._duckdb, tables, snapshot, UpkeepOptions.from_settings(settings.current()))
 
     @property
     def drops(self) -> dict[str, int]:
@@ -86,18 +91,23 @@ class Worker:
         while self._journal.synced_seq > self.snapshot.seq:
             self._round(one_frame)
             rounds += 1
+            if rounds % _ROUNDS_A_PIECE == 0 and self._upkeep.step() is not None:
+                self._publish()
         return rounds
 
-    def materialise(self) -> None:
-        """Write ``requests`` for the hours that are over, and publish."""
-        if materialise(self._duckdb, self._tables, self.snapshot):
+    def keep_up(self) -> None:
+        """Do what is due to keep the store small, piece by piece, until frames wait; publishes after each."""
+        while (done := self._upkeep.step()) is not None:
+            self._on_work(done, 0)
             self._publish()
+            if self._journal.synced_seq > self.snapshot.seq:
+                return
 
     def finish(self) -> None:
-        """Write ``requests`` for all hours, join small files of tables that have many, and publish."""
-        materialise(self._duckdb, self._tables, self.snapshot, all_hours=True)
-        for name in self._tables.versions():
-            self._tables.compact(name, MOST_FILES)
+        """All of it, as if all hours were over, and publish."""
+        while (done := self._upkeep.step(all_hours=True)) is not None:
+            self._on_work(done, 0)
+            self._publish()
         self._publish()
 
     def close(self) -> None:
@@ -126,6 +136,8 @@ class Worker:
         self.snapshot.seq = reached
         if "spans" in tables:
             self._note_spans(tables["spans"])
+        if "samples" in tables:
+            note_samples(self.snapshot, tables["samples"])
         self._publish()
         self._journal.drop_through(self.snapshot.seq)
 

@@ -108,7 +108,7 @@ class WorkerProcess:
             if stopping and frames.synced_seq <= worker.snapshot.seq:
                 break
             if not stopping:
-                worker.materialise()
+                worker.keep_up()
         worker.close()
         self._report("stopped")
 

@@ -1,4 +1,4 @@
-"""What receiving over HTTP costs per body beyond reading it with upb: CPU of the receiving process, 510 spans a post.
+"""What receiving costs per body beyond reading it with upb: CPU of the receiving process, 510 spans a post.
 
 Baseline: ``ExportTraceServiceRequest.FromString`` of the same bodies, in the same process, interleaved with the posts. A child
 process sends, over one connection kept alive, so its work is not counted.
@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+import grpc
 import zstandard
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -27,7 +28,8 @@ from collectors.receiver_options import ReceiverOptions
 from collectors.vitals import Vitals
 
 SPANS, POSTS, ROUNDS = 510, 40, 9
-PACK = {"identity": lambda body: body, "gzip": gzip.compress, "zstd": zstandard.compress}
+PACK = {"identity": lambda body: body, "gzip": gzip.compress, "zstd": zstandard.compress, "grpc": bytes}
+EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 
 def body(seed: int) -> bytes:
@@ -52,9 +54,13 @@ def send(port: int, encoding: str) -> None:
     bodies = [PACK[encoding](body(seed)) for seed in range(POSTS)]
     headers = {"content-type": "application/x-protobuf", "content-encoding": encoding}
     client = http.client.HTTPConnection("127.0.0.1", port)
+    export = grpc.insecure_channel(f"127.0.0.1:{port}").unary_unary(EXPORT)
     print("ready", flush=True)
     for _ in sys.stdin:
         for sent in bodies:
+            if encoding == "grpc":
+                export(sent)
+                continue
             client.request("POST", "/v1/traces", sent, headers)
             answer = client.getresponse()
             answer.read()
@@ -69,8 +75,9 @@ class Forgetful(MemoryDoor):
 
 async def measure(encoding: str) -> None:
     """Print the cost of one post, of its parse, and their ratio."""
-    receivers = Receivers(Forgetful(), Told(), Vitals, ReceiverOptions(grpc=None))
-    address = (await receivers.start()).http
+    receivers = Receivers(Forgetful(), Told(), Vitals, ReceiverOptions())
+    addresses = await receivers.start()
+    address = addresses.grpc if encoding == "grpc" else addresses.http
     assert address is not None
     child = await asyncio.create_subprocess_exec(
         sys.executable, __file__, address.rpartition(":")[2], encoding, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

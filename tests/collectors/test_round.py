@@ -37,6 +37,7 @@ from sdk_bodies import (
     metrics_body,
     traces_body,
 )
+from wire_fuzz import EDITS, edited
 
 from collectors.intake import Intake
 from collectors.schema import TABLES
@@ -45,21 +46,6 @@ from collectors.store import Store
 
 REQUESTS: dict[Signal, Any] = {"traces": ExportTraceServiceRequest, "metrics": ExportMetricsServiceRequest,
                                "logs": ExportLogsServiceRequest}
-EDITS = st.lists(st.tuples(st.sampled_from(["set", "drop", "insert", "cut"]), st.floats(0, 1, exclude_max=True),
-                           st.integers(0, 255)), min_size=1, max_size=3)
-
-
-def edited(body: bytes, edits: list[tuple[str, float, int]]) -> bytes:
-    data = bytearray(body)
-    for what, where, value in edits:
-        at = int(where * len(data))
-        if what == "set" and data:
-            data[at] = value
-        elif what == "insert":
-            data.insert(at, value)
-        else:
-            del data[at : at + 1 if what == "drop" else at + 1 + value]
-    return bytes(data)
 
 
 def records_of(signal: Signal, body: bytes) -> int | None:
@@ -137,7 +123,7 @@ def test_the_store_gives_back_what_a_round_decodes(quick_path: Path, bodies: lis
                 intake.put(*body)
         with Store.open(Path(folder) / "store") as store:
             for name in TABLES:
-                if name != "requests":
+                if name not in ("requests", "rollups"):  # made of other rows
                     found = store.query(f"SELECT * FROM {name}").cast(TABLES[name].arrow)
                     assert sorted(map(repr, found.to_pylist())) == sorted(map(repr, expected[name].to_pylist())), name
             rejected = expected["rejects"].num_rows

@@ -1,6 +1,6 @@
 """Traces bodies written field by field, as no encoder would: fields twice or not at all, of another wire type, unknown.
 
-The official classes read all of them but those with bytes that are no UTF-8 or no message.
+The official classes read all of them but those with bytes that are no UTF-8 or no message. And edits, for bodies of any kind.
 """
 
 from __future__ import annotations
@@ -117,3 +117,20 @@ SCOPE = once(maybe(message(1, text(1, TEXTS))), some(message(2, SPAN), 4), stran
              strange(lambda: text(3, TEXTS)))
 BLOCK = once(maybe(message(1, RESOURCE)), some(message(2, SCOPE), 2), strange(lambda: message(1, RESOURCE)))
 BODY = once(some(message(1, BLOCK)), strange(lambda: UNKNOWN))
+
+EDITS = st.lists(st.tuples(st.sampled_from(["set", "drop", "insert", "cut"]), st.floats(0, 1, exclude_max=True),
+                           st.integers(0, 255)), min_size=1, max_size=3)
+
+
+def edited(body: bytes, edits: list[tuple[str, float, int]]) -> bytes:
+    """The body after some edits: what, where (as a share of it), with which byte."""
+    data = bytearray(body)
+    for what, where, value in edits:
+        at = int(where * len(data))
+        if what == "set" and data:
+            data[at] = value
+        elif what == "insert":
+            data.insert(at, value)
+        else:
+            del data[at : at + 1 if what == "drop" else at + 1 + value]
+    return bytes(data)
