@@ -12,7 +12,6 @@ from collectors.ownership import is_owned
 from collectors.recovery import read_journal
 from collectors.snapshot import Snapshot
 
-
 BEING_WRITTEN = "the store is being written"
 """How the one warning begins that is no finding."""
 
