@@ -8,13 +8,11 @@ from itertools import count, pairwise
 import numpy as np
 import pyarrow as pa
 import pytest
-from google.protobuf.message import DecodeError
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from otlp_bodies import engine_span, resource, root_span, traces
+from otlp_bodies import attribute, engine_span, resource, root_span, traces
 from sdk_bodies import ATTRIBUTES, ENTITIES, SPANS, traces_body
-from wire_fuzz import BODY, EDITS, edited
+from wire_fuzz import BODY, EDITS, edited, lenient
 
 from collectors.decode_spans import SpanRows
 from collectors.edges import Arrivals, EdgeRows, SpanMemory
@@ -24,8 +22,6 @@ from collectors.rejects import Rejects
 from collectors.resources import Emitters
 from collectors.schema import PHASES
 from collectors.sink import MemorySink
-from collectors.wire_arrow import SPANS as WIRE
-from collectors.wire_arrow import WireReader
 from instrumented_engine.telemetry import Telemetry
 
 Outcome = tuple[pa.Table, pa.Table, pa.Table, Drops]
@@ -62,15 +58,6 @@ def check_equal(rounds: Sequence[Sequence[bytes]], limits: Limits) -> int:
             assert mine.schema == its.schema
         assert got[3] == expected[3]
     return unusual
-
-
-def lenient(body: bytes) -> bool:
-    """Whether the fast reader reads what the official classes refuse."""
-    try:
-        ExportTraceServiceRequest.FromString(body)
-    except DecodeError:
-        return not WireReader(WIRE).read([body])[1]
-    return False
 
 
 @given(st.lists(st.lists(BODY, max_size=3), min_size=1, max_size=2), LIMITS)
@@ -161,6 +148,19 @@ def test_one_unusual_body_costs_the_others_nothing(engine_bodies: list[bytes]) -
     assert check_equal([mixed], Limits()) == 3
     (spans, _, rejects, drops), *_ = outcome(FastSpans, [mixed], Limits())[0]
     assert spans.num_rows == 401 and rejects.column("frame").to_pylist() == [1, 7, 8] and drops == {"prompt_text": 1}
+
+
+@pytest.mark.parametrize("keys", [3, 64, 65, 130, 512, 700])
+def test_a_key_that_comes_twice_is_seen_among_few_keys_and_among_many(keys: int) -> None:
+    """The last value wins then, which is for the official classes to say."""
+    spans = [engine_span(at, START) for at in range(1, keys // 100 + 3)]
+    for at in range(keys):
+        spans[at // 100].attributes.append(attribute(f"k{at}", at))
+    once = traces((resource("replica:r0"), spans))
+    spans[-1].attributes.extend([attribute("k1", "first"), attribute(f"k{keys - 1}", 0), attribute("k1", "last")])
+    twice = traces((resource("replica:r1"), spans))
+    assert check_equal([[once]], Limits()) == 0
+    assert check_equal([[once, twice, once]], Limits()) == 1
 
 
 def test_the_official_way_takes_everything_when_texts_may_be_shorter_than_numbers(engine_bodies: list[bytes]) -> None:
