@@ -16,7 +16,8 @@ demo: setup  ## the first incident end to end, three to five minutes: replay, co
 	@.venv/bin/flashover demo
 
 test: setup  ## lint, types, the rooms' contracts and every test
-	@.venv/bin/python -m pytest -n auto --dist loadfile --durations=10
+	@bash .ci/parts
+	@PATH="$(CURDIR)/.venv/parts/usr/bin:$$PATH" .venv/bin/python -m pytest -n auto --dist loadfile --durations=10
 
 check: setup  ## lint, types and the rooms' contracts alone
 	@.venv/bin/ruff check .

@@ -11,7 +11,7 @@ HOUR_NS = 3_600_000_000_000
 HOUR = "hour"
 
 TIME_COLUMNS = {"spans": "start_ns", "requests": "arrival_ns", "steps": "start_ns", "samples": "ts_ns",
-                "events": "ts_ns", "logs": "ts_ns"}
+                "events": "ts_ns", "logs": "ts_ns", "rollups": "minute_ns"}
 """The partitioned tables, and the column whose hour a row belongs to. The other tables are small, and whole."""
 
 
@@ -25,11 +25,17 @@ def hour_number(name: str) -> int:
     return int(datetime.strptime(name, "%Y-%m-%dT%H").replace(tzinfo=UTC).timestamp()) // 3600
 
 
-def with_hour(name: str, table: pa.Table) -> pa.Table:
-    """The table with its partition column, if it is a partitioned one."""
+def rows_by_hour(name: str, rows: pa.Table) -> list[tuple[str, pa.Table]]:
+    """The rows of a table by the hours that they belong to, oldest first; all of them under "" if it has no hours."""
     column = TIME_COLUMNS.get(name)
     if column is None:
-        return table
-    numbers, places = np.unique(table.column(column).to_numpy() // HOUR_NS, return_inverse=True)
-    names = pa.array([hour_name(int(number)) for number in numbers], pa.string())
-    return table.append_column(pa.field(HOUR, pa.string()), names.take(pa.array(places)))
+        return [("", rows)]
+    numbers = rows.column(column).to_numpy() // HOUR_NS
+    if numbers.min() == numbers.max():
+        return [(hour_name(int(numbers[0])), rows)]
+    order = np.argsort(numbers, kind="stable")
+    found, starts = np.unique(numbers[order], return_index=True)
+    ordered = rows.take(pa.array(order))
+    ends = [*starts[1:].tolist(), len(order)]
+    return [(hour_name(int(number)), ordered.slice(start, end - start))
+            for number, start, end in zip(found, starts.tolist(), ends, strict=True)]

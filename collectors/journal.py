@@ -1,24 +1,27 @@
 """The append-only journal: what is synced here is never lost, and never trusted without its checksum.
 
 Files are named by their first sequence number, ``journal/00000000000000000001.wal``. Writing is buffered; ``sync``
-writes what is buffered and calls ``fdatasync`` once. A file goes away only after its frames are in the tables.
+writes what is buffered and calls ``fdatasync`` once. A file goes away only after its frames are in the tables; the
+digests of its frames stay for a while in a small file, so that a sender's late retry is known (``recent_bodies.py``).
 """
 
 from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import zstandard
 
+from collectors.clock import Clock, SystemClock
 from collectors.durable import FULL, sync_path
 from collectors.errors import StorageFull
-from collectors.frames import HEADER_BYTES, Place, Scan, decode, encode, file_header, scan
+from collectors.frames import HEADER_BYTES, NO_DIGEST, Place, Scan, decode, encode, file_header, scan
+from collectors.recent_bodies import FOLDER, keep_digests
 from collectors.sink import Signal
 
-FOLDER = "journal"
 ROTATE_BYTES = 64 << 20
 _BUFFER_BYTES = 1 << 20
 
@@ -41,36 +44,57 @@ def scan_all(store: Path, journal: uuid.UUID) -> list[Scan]:
     return scans
 
 
+def read_frames(journal: uuid.UUID, places: Iterable[Place]) -> Iterator[tuple[Place, bytes | None]]:
+    """The frames at ``places`` with their plain bodies; None for one that went bad."""
+    for place in places:
+        with place.path.open("rb", buffering=0) as file:
+            data = os.pread(file.fileno(), place.size, place.offset)
+        try:
+            seq, _, body = decode(journal, data)
+        except ValueError:
+            yield place, None
+            continue
+        yield place, body if seq == place.seq else None
+
+
 class Journal:
     """Writes frames numbered from ``next_seq``; knows where every frame lies that the tables do not have yet.
 
-    ``places``: intact frames found by recovery. ``write`` is os.write, or what a test puts in its stead.
+    ``places``: intact frames found by recovery. ``older``: frames of the same files that the tables have already.
+    ``write`` is os.write, or what a test puts in its stead.
     """
 
     def __init__(self, store: Path, journal: uuid.UUID, next_seq: int, places: list[Place], *,
-                 rotate_bytes: int = ROTATE_BYTES, write: Write = os.write) -> None:
+                 older: Iterable[Place] = (), rotate_bytes: int = ROTATE_BYTES, write: Write = os.write,
+                 clock: Clock | None = None) -> None:
         self.uuid = journal
         self.folder = store / FOLDER
         self.synced_seq = next_seq - 1
+        self.waiting_bytes = sum(place.size for place in places)
+        self.places = deque(places)
         self._next_seq = next_seq
-        self._places = list(places)
         self._rotate_bytes = rotate_bytes
         self._write = write
+        self._clock = clock or SystemClock()
         self._compressor = zstandard.ZstdCompressor(level=1)
         self._buffer = bytearray()
         self._pending: list[Place] = []
+        self._held: dict[Path, list[tuple[int, bytes]]] = {}
+        for place in [*older, *places]:
+            self._hold(place)
         self._file: int | None = None
         self._path = self.folder
         self._size = 0
         self._synced_size = 0
 
-    def put(self, signal: Signal, body: bytes) -> int:
+    def put(self, signal: Signal, body: bytes, digest: bytes = NO_DIGEST) -> int:
         """Append one body and return its sequence number; durable only after ``sync``. StorageFull as in ``sync``."""
         try:
             if self._file is None:
                 self._start_file()
-            frame = encode(self.uuid, self._next_seq, signal, body, self._compressor)
-            self._pending.append(Place(self._next_seq, signal, self._path, self._size, len(frame)))
+            now = self._clock.now_ns()
+            frame = encode(self.uuid, self._next_seq, signal, body, self._compressor, now, digest)
+            self._pending.append(Place(self._next_seq, signal, self._path, self._size, len(frame), now, digest))
             self._buffer += frame
             self._size += len(frame)
             self._next_seq += 1
@@ -81,57 +105,68 @@ class Journal:
             raise
         return self._next_seq - 1
 
-    def sync(self) -> None:
-        """Make every frame put so far durable.
+    def sync(self) -> list[Place]:
+        """Make every frame put so far durable; returns where they lie.
 
         Raises StorageFull when the disk takes no more: the frames put since the last sync are cut away again and must
-        be put once more; everything synced before is intact.
+        be put once more; everything synced before is intact. After any other error of the disk they are written to a
+        new file: what a failed sync left of the old one in memory is not trusted.
         """
         if self._file is None or not self._pending:
-            return
+            return []
         try:
             self._flush()
             os.fdatasync(self._file)
         except OSError as error:
             self._abandon(error)
             raise
-        self._places += self._pending
-        self.synced_seq = self._pending[-1].seq
+        synced = list(self._pending)
         self._pending.clear()
+        self.places += synced
+        self.waiting_bytes += sum(place.size for place in synced)
+        for place in synced:
+            self._hold(place)
+        self.synced_seq = synced[-1].seq
         self._synced_size = self._size
         if self._size >= self._rotate_bytes:
             self._end_file()
+        return synced
 
     def read(self, after_seq: int) -> Iterator[tuple[Place, bytes | None]]:
         """Synced frames numbered above ``after_seq``, in order, with their plain bodies; None for one that went bad."""
-        for place in [p for p in self._places if p.seq > after_seq]:
-            with place.path.open("rb", buffering=0) as file:
-                data = os.pread(file.fileno(), place.size, place.offset)
-            try:
-                seq, _, body = decode(self.uuid, data)
-            except ValueError:
-                yield place, None
-                continue
-            yield place, body if seq == place.seq else None
+        return read_frames(self.uuid, [p for p in self.places if p.seq > after_seq])
 
     def drop_through(self, seq: int) -> None:
         """Remove the files whose frames are all numbered up to ``seq``: the tables have them, and are synced.
 
         The file being written is ended and removed only when it has grown past an eighth of the rotation size.
         """
-        self._places = [p for p in self._places if p.seq > seq]
+        while self.places and self.places[0].seq <= seq:
+            self.waiting_bytes -= self.places.popleft().size
         if self._size >= self._rotate_bytes // 8 and not self._pending and self.synced_seq <= seq:
             self._end_file()
-        keep = {p.path for p in self._places} | ({self._path} if self._file is not None else set())
+        first = self.places[0].path if self.places else None
+        keep = {first, *(place.path for place in self._pending), self._path if self._file is not None else None}
         for path in sorted(self.folder.glob("*.wal")):
-            if path not in keep:
-                path.unlink()
+            if path in keep or (first is not None and path.name >= first.name):
+                continue
+            keep_digests(path, self._held.pop(path, []), self._clock.now_ns())
+            path.unlink()
+
+    def digests(self) -> list[tuple[int, bytes]]:
+        """(time received, digest) of the frames in its files."""
+        return [pair for held in self._held.values() for pair in held]
 
     def close(self) -> None:
         """Stop writing. Frames that were put but not synced are given up, as a crash would."""
         self._buffer.clear()
         self._pending.clear()
         self._end_file()
+
+    def _hold(self, place: Place) -> None:
+        held = self._held.setdefault(place.path, [])
+        if place.digest != NO_DIGEST:
+            held.append((place.received_ns, place.digest))
 
     def _start_file(self) -> None:
         self._path = self.folder / f"{self._next_seq:020d}.wal"
@@ -166,9 +201,11 @@ class Journal:
             os.ftruncate(self._file, self._synced_size)
             os.lseek(self._file, self._synced_size, os.SEEK_SET)
             self._size = self._synced_size
-            if self._size == 0:
+            if self._size <= HEADER_BYTES:
                 self._end_file()
                 self._path.unlink(missing_ok=True)
+            elif error.errno not in FULL:
+                self._end_file()
         if error.errno in FULL:
             raise StorageFull(f"{self.folder}: the disk takes no more bytes ({error.strerror}); frames up to "
                               f"{self.synced_seq} are safe; free some space and run again") from error

@@ -10,6 +10,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
+from collectors import settings
+
 Reason = Literal["attribute_count", "text_length", "prompt_text", "series_overflow"]
 Drops = Counter[str]
 """Reason -> how often. ``attribute_count``: attributes left out; ``text_length``: texts cut; ``prompt_text``: attributes and
@@ -27,3 +29,10 @@ class Limits:
     body_chars: int = 65_536
     series: int = 200_000
     keep_text: bool = False
+
+    @classmethod
+    def from_settings(cls, keep_text: bool | None = None) -> Limits:
+        """As the settings ``collect.*`` say; ``keep_text``: the flag, None when it was not given."""
+        now = settings.current()
+        return cls(now.value("collect.attributes"), now.value("collect.value_chars"), now.value("collect.body_chars"),
+                   now.value("collect.series"), now.value("collect.keep_text", keep_text))

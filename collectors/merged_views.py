@@ -1,77 +1,99 @@
 """What a reader of a telemetry folder sees: one view for each table of the contract, all of one snapshot.
 
-Two of them merge. ``requests`` takes clean hours from the materialised table and builds the attempts of all other hours from
-spans; ``edges`` joins what each round of decoding saw of one relation.
+Three of them merge. ``requests`` takes clean hours from the materialised table and builds the attempts of all other hours
+from spans; ``rollups`` does the same with samples; ``edges`` joins what each round of decoding saw of one relation.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import duckdb
-from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from collectors.delta_tables import table_path
+from collectors.data_files import DataFile
 from collectors.errors import StoreUnreadable
-from collectors.hours import HOUR, HOUR_NS, hour_name, hour_number
-from collectors.live_views import create_view, live_files
-from collectors.requests_table import REACH_HOURS, hours_of, requests_sql
+from collectors.hours import HOUR_NS, hour_name, hour_number
+from collectors.live_files import read_live_files, table_path
+from collectors.live_views import create_view, sql_type
+from collectors.requests_table import REACH_HOURS, requests_sql
+from collectors.rollups import rollups_sql
 from collectors.schema import REQUESTS, TABLES
 from collectors.snapshot import Snapshot
 
-_EDGES = """CREATE VIEW edges AS
-SELECT src, dst, kind, min(first_seen_ns) AS first_seen_ns, max(last_seen_ns) AS last_seen_ns,
+Live = dict[str, list[DataFile]]
+"""The live files of each table of the contract; none of a table that is not there."""
+
+EDGES_SQL = """SELECT src, dst, kind, min(first_seen_ns) AS first_seen_ns, max(last_seen_ns) AS last_seen_ns,
     CAST(sum(count) AS BIGINT) AS count, max(frame) AS frame
-FROM edges_seen GROUP BY src, dst, kind"""
+FROM {seen} GROUP BY src, dst, kind"""
+"""One row for each relation, from those of several rounds."""
 
 
-def check_files(store: Path, snapshot: Snapshot) -> None:
-    """StoreUnreadable when a live file of the snapshot is missing or has another size than its commit says."""
+def live_tables(store: Path, snapshot: Snapshot) -> Live:
+    """The files of a snapshot, all there in the size that the log says. Raises StoreUnreadable naming one that is not."""
+    live: Live = {name: [] for name in TABLES}
     for name, version in snapshot.tables.items():
         if name not in TABLES:
             raise StoreUnreadable(f"{store}: the snapshot names the unknown table {name!r}; restore it from a copy")
         path = table_path(store, name)
         try:
-            actions = DeltaTable(path, version=version).get_add_actions(flatten=True)
+            live[name] = read_live_files(store, name, version)
         except (DeltaError, OSError, ValueError) as error:
             raise StoreUnreadable(f"{path}: version {version}, which the snapshot names, cannot be read ({error}); "
                                   "the store is half-written or half-copied") from error
-        for file, size in zip(actions.column("path").to_pylist(), actions.column("size_bytes").to_pylist(), strict=True):
-            found = (path / file).stat().st_size if (path / file).is_file() else None
-            if found != size:
-                state = "is missing" if found is None else f"has {found} bytes instead of {size}"
-                raise StoreUnreadable(f"{path / file}: {state}; the store is half-written or half-copied")
+        for file in live[name]:
+            found = size_of(path / file.path)
+            if found != file.size:
+                state = "is missing" if found is None else f"has {found} bytes instead of {file.size}"
+                raise StoreUnreadable(f"{path / file.path}: {state}; the store is half-written or half-copied")
+    return live
 
 
-def create_views(connection: duckdb.DuckDBPyConnection, store: Path, snapshot: Snapshot) -> None:
+def size_of(path: Path) -> int | None:
+    """The bytes of a file; None when there is none."""
+    try:
+        return path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def create_views(connection: duckdb.DuckDBPyConnection, store: Path, snapshot: Snapshot, live: Live) -> None:
     """Create a view for each table of the contract over the live files of ``snapshot``."""
+
+    def view(name: str, table: str, files: Iterable[DataFile]) -> None:
+        create_view(connection, name, table, [str(table_path(store, table) / file.path) for file in files])
+
     for name in TABLES:
-        if name not in ("requests", "edges"):
-            create_view(connection, name, name, live_files(store, name, snapshot.tables.get(name)))
-    create_view(connection, "edges_seen", "edges", live_files(store, "edges", snapshot.tables.get("edges")))
-    connection.execute(_EDGES)
-    _create_requests(connection, store, snapshot)
+        if name not in ("requests", "rollups", "edges"):
+            view(name, name, live[name])
+    view("edges_seen", "edges", live["edges"])
+    connection.execute(f"CREATE VIEW edges AS {EDGES_SQL.format(seen='edges_seen')}")
 
-
-def _create_requests(connection: duckdb.DuckDBPyConnection, store: Path, snapshot: Snapshot) -> None:
-    clean = snapshot.clean_hours
-    kept = live_files(store, "requests", snapshot.tables.get("requests"), [(HOUR, "in", clean)]) if clean else []
-    create_view(connection, "requests_kept", "requests", kept)
-    spans = snapshot.tables.get("spans")
-    open_hours = sorted(hours_of(store, "spans", spans) - set(clean))
-    files: list[str] = []
-    if open_hours:
-        near = {hour_name(hour_number(hour) + reach)
-                for hour in open_hours for reach in range(-REACH_HOURS, REACH_HOURS + 1)}
-        files = live_files(store, "spans", spans, [(HOUR, "in", sorted(near))])
-    create_view(connection, "spans_of_open_hours", "spans", files)
-    numbers = ", ".join(str(hour_number(hour)) for hour in open_hours) or "NULL"
-    columns = ", ".join(f'CAST("{column.name}" AS {_DUCKDB[str(column.type)]}) AS "{column.name}"'
-                        for column in REQUESTS.columns)
+    view("requests_kept", "requests", _of(live["requests"], snapshot.clean_hours))
+    open_hours = _not_in(live["spans"], snapshot.clean_hours)
+    near = {hour_name(number + reach) for number in map(hour_number, open_hours)
+            for reach in range(-REACH_HOURS, REACH_HOURS + 1)}
+    view("spans_of_open_hours", "spans", _of(live["spans"], near))
+    columns = ", ".join(f'CAST("{column.name}" AS {sql_type(column.type)}) AS "{column.name}"' for column in REQUESTS.columns)
     connection.execute(
-        f"CREATE VIEW requests AS SELECT * FROM requests_kept UNION ALL "
-        f"SELECT {columns} FROM ({requests_sql('spans_of_open_hours')}) WHERE arrival_ns // {HOUR_NS} IN ({numbers})")
+        f"CREATE VIEW requests AS SELECT * FROM requests_kept UNION ALL SELECT {columns} "
+        f"FROM ({requests_sql('spans_of_open_hours')}) WHERE {_in_hours('arrival_ns', open_hours)}")
+
+    view("rollups_kept", "rollups", _of(live["rollups"], snapshot.rolled_hours))
+    view("samples_of_open_hours", "samples", _of(live["samples"], _not_in(live["samples"], snapshot.rolled_hours)))
+    connection.execute(f"CREATE VIEW rollups AS SELECT * FROM rollups_kept UNION ALL {rollups_sql('samples_of_open_hours')}")
 
 
-_DUCKDB = {"int64": "BIGINT", "int32": "INTEGER", "string": "VARCHAR"}
+def _of(files: Iterable[DataFile], hours: Collection[str]) -> list[DataFile]:
+    wanted = set(hours)
+    return [file for file in files if file.hour in wanted]
+
+
+def _not_in(files: Iterable[DataFile], hours: Collection[str]) -> list[str]:
+    return sorted({file.hour for file in files} - set(hours))
+
+
+def _in_hours(column: str, hours: Collection[str]) -> str:
+    return f"{column} // {HOUR_NS} IN ({', '.join(str(hour_number(hour)) for hour in hours) or 'NULL'})"

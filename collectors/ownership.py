@@ -1,30 +1,40 @@
-"""One owner per journal: an advisory lock on a file that holds the owner's pid.
+"""One owner per journal, and one writer of its tables: advisory locks on files that hold the owner's pid.
 
-The kernel drops the lock when its holder dies, however it dies, so a lock left by a dead process is simply taken over.
+The kernel drops a lock when its holder dies, however it dies, so one left by a dead process is simply taken over. The
+tables have a lock of their own since a collector's worker outlives a killed receiver for a moment.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from collectors.errors import StoreBusy
 
 LOCK_NAME = "owner.lock"
+WRITER_NAME = "writer.lock"
 
 
 class Ownership:
-    """Holds the store's owner lock from construction to ``release``. Raises StoreBusy naming the pid of the owner."""
+    """Holds one lock of a store from construction to ``release``. Raises StoreBusy naming the pid of the owner, when the
+    lock is still held after ``wait_s`` seconds."""
 
-    def __init__(self, store: Path) -> None:
-        self._descriptor = os.open(store / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            os.close(self._descriptor)
-            raise StoreBusy(f"{store}: owned by process {pid}; wait for it to end, or give another folder") from None
+    def __init__(self, store: Path, name: str = LOCK_NAME, wait_s: float = 0.0) -> None:
+        self._descriptor = os.open(store / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        give_up = time.monotonic() + wait_s
+        while True:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() < give_up:
+                    time.sleep(0.02)
+                    continue
+                pid = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+                os.close(self._descriptor)
+                raise StoreBusy(f"{store}: owned by process {pid}; wait for it to end, or give another folder") from None
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 
 from collectors.delta_tables import DeltaTables
+from collectors.durable import sync_path
 from collectors.edges import MEMORY_SPANS, SpanMemory
 from collectors.frames import Place, Scan
 from collectors.journal import scan_all
@@ -44,14 +45,17 @@ def read_journal(store: Path, journal: uuid.UUID) -> JournalState:
 def cut_damage(state: JournalState) -> None:
     """Cut every damaged file back to its intact frames. Call it only after the damage has been written down.
 
-    A file without any frame goes: a crash may have come right after its start, and its name is the next frame's.
+    A file without any frame goes: a crash may have come right after its start, and its name is the next frame's. What
+    stays is synced: its last frames may have been written but not synced when the process died.
     """
     for found in state.scans:
         if not found.places:
             found.path.unlink()
-        elif found.damage and found.good_bytes < found.size:
+            continue
+        if found.damage and found.good_bytes < found.size:
             with found.path.open("r+b") as file:
                 file.truncate(found.good_bytes)
+        sync_path(found.path)
 
 
 def sync_unpublished(tables: DeltaTables, snapshot: Snapshot) -> None:

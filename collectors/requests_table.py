@@ -9,15 +9,15 @@ A trace is looked for up to ``REACH_HOURS`` before and after an hour: attempts a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable
 
-from collectors.delta_tables import DeltaTables, table_path
+from collectors.delta_tables import DeltaTables
 from collectors.hours import HOUR, HOUR_NS, hour_name, hour_number
 from collectors.live_views import create_view
 from collectors.schema import ATTEMPT_COLUMNS, PHASES, REQUESTS, SPANS
@@ -25,6 +25,8 @@ from collectors.snapshot import Snapshot
 
 WATERMARK_NS = 600_000_000_000
 REACH_HOURS = 6
+SPANS_AT_ONCE = 1 << 20
+"""Spans of an hour whose attempts are assembled at one time."""
 
 _NEEDED = ", ".join(f'"{column.name}"' for column in SPANS.columns
                     if column.name not in ("attributes", "resource", "events", "links"))
@@ -61,45 +63,43 @@ def late_hours(connection: duckdb.DuckDBPyConnection, tables: DeltaTables, snaps
     return {hour_name(row[0]) for row in rows} & set(snapshot.clean_hours)
 
 
-def materialise(connection: duckdb.DuckDBPyConnection, tables: DeltaTables, snapshot: Snapshot, *,
-                all_hours: bool = False) -> list[str]:
-    """Write the attempts of every hour that is over (or of ``all_hours``) and not clean; returns those hours.
-
-    The caller publishes."""
-    over = [hour for hour in tables.hours("spans") - set(snapshot.clean_hours)
-            if all_hours or (hour_number(hour) + 1) * HOUR_NS + WATERMARK_NS <= snapshot.watermark_ns]
-    kept = tables.hours("requests")
-    for hour in sorted(over):
-        rows = attempts_of_hour(connection, tables, hour)
-        if rows.num_rows or hour in kept:
-            tables.replace_hour("requests", hour, rows)
-    snapshot.clean_hours = sorted([*snapshot.clean_hours, *over])
-    return over
+def hours_to_materialise(tables: DeltaTables, snapshot: Snapshot, *, all_hours: bool = False) -> list[str]:
+    """The hours that are over (or all) and not clean, oldest first."""
+    return sorted(hour for hour in tables.hours("spans") - set(snapshot.clean_hours)
+                  if all_hours or (hour_number(hour) + 1) * HOUR_NS + WATERMARK_NS <= snapshot.watermark_ns)
 
 
-def attempts_of_hour(connection: duckdb.DuckDBPyConnection, tables: DeltaTables, hour: str) -> pa.Table:
-    """The attempts that arrived in an hour, schema REQUESTS, sorted by arrival.
+def materialise_hour(connection: duckdb.DuckDBPyConnection, tables: DeltaTables, snapshot: Snapshot, hour: str) -> None:
+    """Write the attempts of an hour, and mark it as clean in ``snapshot``. The caller publishes."""
+    parts = (part for part in attempts_of_hour(connection, tables, hour) if part.num_rows)
+    first = next(parts, None)
+    if first is not None or hour in tables.hours("requests"):
+        tables.replace_hour("requests", hour, itertools.chain([first] if first is not None else [], parts))
+    snapshot.clean_hours = sorted({*snapshot.clean_hours, hour})
 
-    For the time being, ``connection`` has the spans of all traces with one in the hour, without what no attempt needs.
+
+def attempts_of_hour(connection: duckdb.DuckDBPyConnection, tables: DeltaTables, hour: str) -> Iterator[pa.Table]:
+    """The attempts that arrived in an hour, schema REQUESTS, each table sorted by arrival.
+
+    An hour with very many spans is read several times, each time for a share of the traces: what bounds the memory. For the
+    time being, ``connection`` has the spans of these traces, without what no attempt needs.
     """
     number = hour_number(hour)
     create_view(connection, "spans_near", "spans", tables.files("spans", [
         (HOUR, ">=", hour_name(number - REACH_HOURS)), (HOUR, "<=", hour_name(number + REACH_HOURS))]))
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE spans_of_hour AS SELECT {_NEEDED} FROM spans_near SEMI JOIN (SELECT trace_hi, trace_lo "
-        f"FROM spans_near WHERE start_ns // {HOUR_NS} = {number}) touched USING (trace_hi, trace_lo)")
-    rows = connection.sql(
-        f"SELECT * FROM ({requests_sql('spans_of_hour')}) WHERE arrival_ns // {HOUR_NS} = {number} "
-        "ORDER BY arrival_ns, trace_hi, trace_lo, span_id").to_arrow_table()
-    connection.execute("DROP TABLE spans_of_hour")
-    return rows.cast(REQUESTS.arrow)
-
-
-def hours_of(store: Path, name: str, version: int | None) -> set[str]:
-    """The hours that a partitioned table has rows of, at a version (None: there is no table)."""
-    if version is None:
-        return set()
-    return {str(part[HOUR]) for part in DeltaTable(table_path(store, name), version=version).partitions()}
+    spans = sum(file.rows for file in tables.live("spans") if file.hour == hour)
+    shares = 1 + spans // SPANS_AT_ONCE
+    for share in range(shares):
+        ours = f"hash(trace_hi, trace_lo) % {shares} = {share}"
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE spans_of_hour AS SELECT {_NEEDED} FROM spans_near SEMI JOIN (SELECT trace_hi, "
+            f"trace_lo FROM spans_near WHERE start_ns // {HOUR_NS} = {number} AND {ours}) touched USING (trace_hi, trace_lo)"
+            f" WHERE {ours}")
+        rows = connection.sql(
+            f"SELECT * FROM ({requests_sql('spans_of_hour')}) WHERE arrival_ns // {HOUR_NS} = {number} "
+            "ORDER BY arrival_ns, trace_hi, trace_lo, span_id").to_arrow_table()
+        connection.execute("DROP TABLE spans_of_hour")
+        yield rows.cast(REQUESTS.arrow)
 
 
 def _listed(parts: Iterable[str]) -> str:

@@ -53,6 +53,11 @@ class Round:
                 if self._bytes >= ROUND_BYTES:
                     return
 
+    def refuse(self, frame: int, signal: Signal, reason: str) -> None:
+        """Count a frame as rejected without decoding it; its bytes are not kept."""
+        self._rejects.add(frame, signal, reason, b"")
+        self.last_frame = frame
+
     def tables(self) -> dict[str, pa.Table]:
         """Table name -> rows of this round, for every table that got some."""
         with _no_collection():

@@ -187,6 +187,21 @@ SAMPLES = Table("samples", "one sample of one series", ("series_id", "ts_ns"), (
     _FRAME,
 ))
 
+ROLLUPS = Table("rollups", "one minute of one series, from its samples that are numbers", ("series_id", "minute_ns"), (
+    Column("series_id", _I64, "", "the series", "derived"),
+    Column("minute_ns", _I64, "ns", "begin of the minute", "derived"),
+    Column("n", _I64, "", "samples of the minute; NaN is not counted, here or below", "derived"),
+    Column("min", _F64, "", "least value; NULL for a histogram, as are the next four", "derived"),
+    Column("max", _F64, "", "greatest value", "derived"),
+    Column("sum", _F64, "", "sum of values", "derived"),
+    Column("first", _F64, "", "earliest value", "derived"),
+    Column("last", _F64, "", "latest value", "derived"),
+    Column("hist_count", _I64, "", "observations of the minute's samples", "derived"),
+    Column("hist_sum", _F64, "", "sum of those observations", "derived"),
+    Column("hist_deltas", pa.list_(_I64), "", "observations per bucket; NULL when the buckets changed within the minute",
+           "derived"),
+))
+
 EVENTS = Table("events", "one control fact with a time", ("ts_ns",), (
     Column("ts_ns", _I64, "ns", "when it happened", "LogRecord.time_unix_nano"),
     Column("kind", _STR, "", "deploy | config_change | scale | failover | rebalance | load_shed | health | alert | note | run",
@@ -230,5 +245,5 @@ REJECTS = Table("rejects", "one body, or part of one, that could not be decoded"
 
 TABLES: dict[str, Table] = {
     table.name: table
-    for table in (SPANS, REQUESTS, STEPS, SERIES, SAMPLES, EVENTS, LOGS, EDGES, REJECTS)
+    for table in (SPANS, REQUESTS, STEPS, SERIES, SAMPLES, ROLLUPS, EVENTS, LOGS, EDGES, REJECTS)
 }

@@ -1,8 +1,8 @@
 """Sealing: a window's rows of a store in one portable ``.duckdb`` file, which attaches to a ticket and opens anywhere.
 
 A window [start, end) keeps ``requests`` that overlap it, spans of their traces and those that overlap it, steps that
-overlap it, samples, events and logs in it. Series, edges and rejects stay whole: they are small, and other rows refer to
-them.
+overlap it, samples, events and logs in it, and the minutes of these samples. Series, edges and rejects stay whole: they are
+small, and other rows refer to them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from collectors.columns import Table
 from collectors.durable import FULL, sync_path
 from collectors.errors import BadInput, StorageFull
 from collectors.live_views import literal, open_duckdb
-from collectors.schema import SCHEMA_VERSION, TABLES
+from collectors.rollups import rollups_sql
+from collectors.schema import ROLLUPS, SCHEMA_VERSION, TABLES
 from collectors.sealed_file import ABOUT, DATABASE
 from collectors.snapshot import FORMAT
 from collectors.store import Store
@@ -90,7 +91,10 @@ def _selection(table: Table, start_ns: int | None, end_ns: int | None) -> tuple[
     order = ", ".join(table.sorted_by)
     names = ", ".join(f'"{column.name}"' for column in table.columns)
     kept = _KEPT.get(table.name)
+    window = {"start": -(1 << 63) if start_ns is None else start_ns, "end": (1 << 63) - 1 if end_ns is None else end_ns}
+    if table is ROLLUPS and (start_ns, end_ns) != (None, None):
+        samples = f"(SELECT * FROM samples WHERE {_KEPT['samples']})"
+        return f"SELECT {names} FROM ({rollups_sql(samples)}) ORDER BY {order}", window
     if kept is None or (start_ns is None and end_ns is None):
         return f"SELECT {names} FROM {table.name} ORDER BY {order}", {}
-    window = {"start": -(1 << 63) if start_ns is None else start_ns, "end": (1 << 63) - 1 if end_ns is None else end_ns}
     return f"SELECT {names} FROM {table.name} WHERE {kept} ORDER BY {order}", window

@@ -9,8 +9,9 @@ from typing import Any
 import duckdb
 
 from collectors.errors import StoreUnreadable
-from collectors.live_views import literal
-from collectors.schema import TABLES
+from collectors.live_views import literal, sql_type
+from collectors.rollups import rollups_sql
+from collectors.schema import ROLLUPS, TABLES
 from collectors.snapshot import FORMAT, check_version
 
 DATABASE = "sealed"
@@ -34,10 +35,23 @@ def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> dict[str, Any]:
         connection.execute(f"ATTACH {literal(str(path))} AS {DATABASE} (READ_ONLY)")
         about = _about(connection, path)
         for name in TABLES:
-            connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {DATABASE}.{name}")
+            _create_view(connection, name)
     except duckdb.Error as error:
         raise StoreUnreadable(f"{path}: cannot be read as a sealed store ({' '.join(str(error).split())})") from error
     return about
+
+
+def _create_view(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Columns that an older file lacks are NULL, and its minutes are reckoned from its samples."""
+    rows = connection.execute("SELECT column_name FROM duckdb_columns() WHERE database_name = ? AND table_name = ?",
+                              [DATABASE, name]).fetchall()
+    has = {row[0] for row in rows}
+    if not has and name == ROLLUPS.name:
+        connection.execute(f"CREATE VIEW {name} AS {rollups_sql('samples')}")
+        return
+    columns = ", ".join(f'"{column.name}"' if column.name in has
+                        else f'CAST(NULL AS {sql_type(column.type)}) AS "{column.name}"' for column in TABLES[name].columns)
+    connection.execute(f"CREATE VIEW {name} AS SELECT {columns} FROM {DATABASE}.{name}")
 
 
 def _about(connection: duckdb.DuckDBPyConnection, path: Path) -> dict[str, Any]:

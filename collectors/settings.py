@@ -116,7 +116,7 @@ SETTINGS = (
             "bytes of journal that wait for decoding; beyond it senders are told to come back"),
     Setting("collect.disk_reserve", "", 256 << 20, _size(0, 1 << 50), "a size like 256MB",
             "free bytes of the disk that the journal leaves alone"),
-    Setting("collect.stuck_after_s", "", 60, _whole(5, 10**6), "a whole number of seconds",
+    Setting("collect.stuck_after_s", "", 60, _whole(1, 10**6), "a whole number of seconds",
             "/health fails when decoding made no progress for so long"),
     Setting("collect.attributes", "", 256, _whole(1, 10**6), "a whole number",
             "attributes of one record; the rest is left out and counted"),
@@ -169,6 +169,11 @@ class Settings:
 def current() -> Settings:
     """The settings of this process: its environment and files, as they are now."""
     return Settings(os.environ, (Path("flashover.toml"), Path.home() / ".config/flashover/config.toml"))
+
+
+def variables() -> Mapping[str, str]:
+    """The environment of this process, for protocols that come through it, such as a service manager's."""
+    return os.environ
 
 
 def value(name: str, flag: Any = None) -> Any:

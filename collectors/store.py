@@ -18,9 +18,9 @@ import pyarrow as pa
 
 from collectors.delta_tables import FOLDER as TABLES_FOLDER
 from collectors.errors import BadInput, StoreUnreadable
-from collectors.journal import FOLDER as JOURNAL_FOLDER
 from collectors.live_views import literal, open_duckdb
-from collectors.merged_views import check_files, create_views
+from collectors.merged_views import create_views, live_tables
+from collectors.recent_bodies import FOLDER as JOURNAL_FOLDER
 from collectors.schema import TABLES
 from collectors.sealed_file import attach
 from collectors.snapshot import Snapshot, read_identity, read_snapshot
@@ -78,9 +78,10 @@ class Store:
                 if found is None:
                     raise BadInput("the statement gives no rows; a store takes queries alone")
                 return found.to_arrow_table()
-            except duckdb.IOException as error:
-                raise StoreUnreadable(f"{self.path}: {_line(error)}") from error
             except duckdb.Error as error:
+                if _is_damage(error):
+                    raise StoreUnreadable(f"{self.path}: {_line(error)}; `flashover store check {self.path}` says what is "
+                                          "damaged") from error
                 raise BadInput(f"query refused: {_line(error)}") from error
 
     def frame(self, sql: str, params: Params | None = None) -> pl.DataFrame:
@@ -120,8 +121,7 @@ def _open_folder(connection: duckdb.DuckDBPyConnection, store: Path) -> list[str
         raise StoreUnreadable(f"{store}: snapshot.json is of journal {snapshot.journal} and store.json of {identity}; "
                               "restore both from one copy")
     warnings = folder_warnings(store, identity, snapshot, published=published is not None)
-    check_files(store, snapshot)
-    create_views(connection, store, snapshot)
+    create_views(connection, store, snapshot, live_tables(store, snapshot))
     return warnings
 
 
@@ -135,6 +135,12 @@ def _lock(connection: duckdb.DuckDBPyConnection, seen: Path) -> None:
     connection.execute(f"SET {which} = [{literal(str(seen))}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
+
+
+def _is_damage(error: duckdb.Error) -> bool:
+    """Whether a file is to blame and not the query: DuckDB's readers raise plain errors for bytes that make no sense."""
+    return isinstance(error, duckdb.IOException) or type(error) is duckdb.Error or (
+        isinstance(error, duckdb.InvalidInputException) and ".parquet" in str(error))
 
 
 def _line(error: Exception) -> str:

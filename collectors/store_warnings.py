@@ -12,6 +12,9 @@ from collectors.ownership import is_owned
 from collectors.recovery import read_journal
 from collectors.snapshot import Snapshot
 
+BEING_WRITTEN = "the store is being written"
+"""How the one warning begins that is no finding."""
+
 
 def folder_warnings(store: Path, identity: str, snapshot: Snapshot, *, published: bool) -> list[str]:
     """Damage written down or found now, frames that are not in the tables, columns that were not understood.
@@ -21,7 +24,7 @@ def folder_warnings(store: Path, identity: str, snapshot: Snapshot, *, published
     """
     warnings = list(snapshot.damage)
     if is_owned(store):
-        warnings.append(f"the store is being written; this shows what was decoded up to frame {snapshot.seq}")
+        warnings.append(f"{BEING_WRITTEN}; this shows what was decoded up to frame {snapshot.seq}")
     else:
         found = read_journal(store, uuid.UUID(identity))
         warnings += [sentence for sentence in found.damage if sentence not in warnings]

@@ -7,75 +7,123 @@ takes only the rows of frames that it does not have. Journal files go after the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from collectors import settings
 from collectors.decode_metrics import KnownSeries
 from collectors.delta_tables import DeltaTables
 from collectors.dialects import Dialects
 from collectors.edges import SpanMemory
-from collectors.journal import Journal
+from collectors.frames import Place
 from collectors.limits import Drops, Limits
 from collectors.live_views import open_duckdb
 from collectors.recovery import known_series, recent_spans
-from collectors.requests_table import late_hours, materialise
+from collectors.requests_table import late_hours
 from collectors.resources import Emitters
+from collectors.rollups import note_samples
 from collectors.round import Round
 from collectors.series_state import SeriesState
 from collectors.sink import Signal
 from collectors.snapshot import Snapshot
+from collectors.upkeep import Upkeep, UpkeepOptions
 
-MOST_FILES = 64
+_ROUNDS_A_PIECE = 8
+"""A worker that lags behind does one piece of upkeep in so many rounds: files must not pile up for ever."""
+
+
+class Frames(Protocol):
+    """Where a worker gets synced frames from: the journal itself, or what its process tells."""
+
+    @property
+    def synced_seq(self) -> int:
+        """The last frame that is durable."""
+
+    def read(self, after_seq: int) -> Iterator[tuple[Place, bytes | None]]:
+        """Synced frames numbered above ``after_seq``, in order, with their plain bodies; None for one that went bad."""
+
+    def drop_through(self, seq: int) -> None:
+        """Frames up to ``seq`` are in the tables, and the snapshot says so."""
 
 
 class Worker:
-    """The only writer of the tables under its journal's uuid."""
+    """The only writer of the tables under its journal's uuid.
 
-    def __init__(self, store: Path, journal: Journal, snapshot: Snapshot, tables: DeltaTables) -> None:
+    ``rows`` (by table), ``rejects`` (by signal) and ``drops`` (by reason) count what this worker appended, refused and left
+    out. ``on_work`` is told what it begins to do, and the last frame when it decodes. ``skip``: a frame that killed
+    workers before; it is rejected unread. ``small_rounds``: at most so many frames a round, up to which frame.
+    """
+
+    def __init__(self, store: Path, journal: Frames, snapshot: Snapshot, tables: DeltaTables, limits: Limits, *,
+                 skip: int = 0, small_rounds: tuple[int, int] = (0, 0),
+                 on_work: Callable[[str, int], None] = lambda doing, frame: None) -> None:
         self.snapshot = snapshot
+        self.rows: Counter[str] = Counter()
+        self.rejects: Counter[str] = Counter()
+        self._drops_before = Drops(snapshot.drops)
+        self._skip = skip
+        self._small_rounds = small_rounds
+        self._on_work = on_work
         self._store = store
         self._journal = journal
         self._tables = tables
-        self._limits, self._drops = Limits(), Drops()
+        self._limits, self._drops = limits, Drops(snapshot.drops)
         self._emitters = Emitters(self._limits)
         self._memory = SpanMemory()
         self._duckdb = open_duckdb()
         recent_spans(self._duckdb, store, snapshot, self._memory)
         self._known = KnownSeries(known_series(self._duckdb, tables), Dialects())
         self._state = SeriesState(snapshot.series_state)
+        self._upkeep = Upkeep(self._duckdb, tables, snapshot, UpkeepOptions.from_settings(settings.current()))
+
+    @property
+    def drops(self) -> dict[str, int]:
+        """What was left out since this worker began, by reason."""
+        return dict(Drops(self.snapshot.drops) - self._drops_before)
 
     def drain(self) -> int:
         """Take in every synced frame not yet in the tables; returns how many rounds it took."""
         rounds = 0
-        while self._journal.synced_seq > self.snapshot.seq and self._round():
+        while self._journal.synced_seq > self.snapshot.seq:
+            self._round()
             rounds += 1
+            if rounds % _ROUNDS_A_PIECE == 0 and self._upkeep.step() is not None:
+                self._publish()
         return rounds
 
-    def materialise(self) -> None:
-        """Write ``requests`` for the hours that are over, and publish."""
-        if materialise(self._duckdb, self._tables, self.snapshot):
+    def keep_up(self) -> None:
+        """Do what is due to keep the store small, piece by piece, until frames wait; publishes after each."""
+        while (done := self._upkeep.step()) is not None:
+            self._on_work(done, 0)
             self._publish()
+            if self._journal.synced_seq > self.snapshot.seq:
+                return
 
     def finish(self) -> None:
-        """Write ``requests`` for all hours, join small files of tables that have many, and publish."""
-        materialise(self._duckdb, self._tables, self.snapshot, all_hours=True)
-        for name in self._tables.versions():
-            self._tables.compact(name, MOST_FILES)
+        """All of it, as if all hours were over, and publish."""
+        while (done := self._upkeep.step(all_hours=True)) is not None:
+            self._on_work(done, 0)
+            self._publish()
         self._publish()
 
     def close(self) -> None:
         """Let go of the tables' files."""
         self._duckdb.close()
 
-    def _round(self) -> bool:
+    def _round(self) -> None:
+        most, until = self._small_rounds
         edges_in = self._tables.last_frame("edges")
         work = Round(self._emitters, self._memory, self._known, self._state, self.snapshot.ignored_columns, edges_in,
                      self._limits, self._drops)
-        work.take(self._bodies())
+        work.take(islice(self._bodies(work), most if self.snapshot.seq < until else None))
         reached = work.last_frame or self._journal.synced_seq
+        self._on_work("decoding", reached)
         tables = work.tables()
         for name, rows in tables.items():
             has = self._tables.last_frame(name)
@@ -83,18 +131,25 @@ class Worker:
                 rows = rows.filter(pc.greater(rows.column("frame"), has))
             if rows.num_rows:
                 self._tables.append(name, rows, max(reached, has))
+                self.rows[name] += rows.num_rows
+                if name == "rejects":
+                    self.rejects.update(rows.column("signal").to_pylist())
         if "series" in tables:
             self._known.stored.update(tables["series"].column("series_id").to_pylist())
         self.snapshot.seq = reached
         if "spans" in tables:
             self._note_spans(tables["spans"])
+        if "samples" in tables:
+            note_samples(self.snapshot, tables["samples"])
         self._publish()
         self._journal.drop_through(self.snapshot.seq)
-        return True
+        self._on_work("decoded", 0)
 
-    def _bodies(self) -> Iterator[tuple[int, Signal, bytes]]:
+    def _bodies(self, work: Round) -> Iterator[tuple[int, Signal, bytes]]:
         for place, body in self._journal.read(self.snapshot.seq):
-            if body is None:
+            if place.seq == self._skip:
+                work.refuse(place.seq, place.signal, f"decoding it ended the worker; {len(body or b'')} bytes are not kept")
+            elif body is None:
                 said = f"journal frame {place.seq} in {place.path.name} went bad after it was synced and was dropped"
                 if said not in self.snapshot.damage:
                     self.snapshot.damage.append(said)
@@ -111,4 +166,5 @@ class Worker:
     def _publish(self) -> None:
         self.snapshot.tables = self._tables.versions()
         self.snapshot.series_state = self._state.save()
+        self.snapshot.drops = dict(self._drops)
         self.snapshot.publish(self._store)

@@ -1,4 +1,8 @@
-"""Run a scenario on the engine and fill a store: the engine hands over the very bytes that HTTP would carry."""
+"""Run a scenario on the engine and fill a store: the engine hands over the very bytes that HTTP would carry.
+
+``replay`` fills a store of its own in process, ``play`` gives the bodies to any sink, such as one that sends them to a
+collector.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import Any, Literal
 
 from collectors.errors import BadInput
 from collectors.intake import Intake
-from collectors.sink import Signal
+from collectors.sink import Signal, Sink
 from instrumented_engine.actions import check_actions
 from instrumented_engine.cluster import Cluster
 from instrumented_engine.reporting import Reporter
@@ -18,7 +22,7 @@ from instrumented_engine.runner import Runner
 from instrumented_engine.scenario import Scenario
 from instrumented_engine.telemetry import DigestSink
 from instrumented_engine.tokens import token_ids
-from instrumented_engine.workload import prepare
+from instrumented_engine.workload import Arrivals, prepare
 
 RunnerName = Literal["torch", "recorded"]
 DRAIN_SYNCS = 10
@@ -26,13 +30,19 @@ DRAIN_SYNCS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
-    """What a replay left: the store's folder, the SHA-256 over all OTLP bodies, requests replayed and clipped."""
+class Played:
+    """What was played: the SHA-256 over all OTLP bodies, requests played and clipped."""
 
-    store: Path
     sha256: str
     requests: int
     clipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed(Played):
+    """What a replay left, and the folder of its store."""
+
+    store: Path
 
 
 class DrainingSink:
@@ -72,6 +82,17 @@ def make_runner(name: RunnerName, scenario: Scenario) -> Runner:
     return TorchRunner(scenario.model, **sizes)
 
 
+def play(
+    scenario: Scenario, sink: Sink, runner: RunnerName = "recorded", *,
+    on_progress: Callable[[float], None] = lambda seconds: None,
+) -> Played:
+    """Play ``scenario`` from end to end into ``sink``; it gets no body when the scenario cannot be played (BadInput).
+
+    ``on_progress`` is told the virtual seconds played. Raises what the sink raises.
+    """
+    return _run(scenario, *_prepared(scenario, runner), sink, on_progress)
+
+
 def replay(
     scenario: Scenario,
     out: Path,
@@ -88,6 +109,14 @@ def replay(
     check_actions(scenario)
     if out.exists() and any(out.iterdir()):
         raise BadInput(f"{out}: is not empty; give a new folder for the store")
+    engine, arrivals = _prepared(scenario, runner)
+    with Intake.open(out, on_synced) as intake:
+        played = _run(scenario, engine, arrivals, DrainingSink(intake), on_progress)
+    return Replayed(played.sha256, played.requests, played.clipped, out)
+
+
+def _prepared(scenario: Scenario, runner: RunnerName) -> tuple[Runner, Arrivals]:
+    check_actions(scenario)
     engine = make_runner(runner, scenario)
     arrivals = prepare(
         scenario.workload,
@@ -96,13 +125,16 @@ def replay(
         duration_s=scenario.warm_up_s + scenario.duration_s,
         seed=scenario.seed,
     )
+    return engine, arrivals
+
+
+def _run(scenario: Scenario, engine: Runner, arrivals: Arrivals, sink: Sink, on_progress: Callable[[float], None]) -> Played:
     gc.collect()
     gc.freeze()
-    with Intake.open(out, on_synced) as intake:
-        digest = DigestSink(DrainingSink(intake))
-        reporter = Reporter(scenario, digest, on_progress)
-        cluster = Cluster(scenario, arrivals, engine, reporter, token_ids)
-        cluster.run()
-        reporter.finish(cluster)
+    digest = DigestSink(sink)
+    reporter = Reporter(scenario, digest, on_progress)
+    cluster = Cluster(scenario, arrivals, engine, reporter, token_ids)
+    cluster.run()
+    reporter.finish(cluster)
     gc.unfreeze()
-    return Replayed(out, digest.sha256, len(arrivals.requests), arrivals.clipped)
+    return Played(digest.sha256, len(arrivals.requests), arrivals.clipped)

@@ -72,14 +72,14 @@ def _wake(future: asyncio.Future[None]) -> None:
 
 
 def run_virtual(main: Coroutine[Any, Any, None], loop: VirtualLoop) -> None:
-    """Run ``main`` on ``loop`` to its end, cancel what is left, close the loop."""
+    """Run ``main`` on ``loop`` to its end, also one by an error; cancel what is left, close the loop."""
     try:
         asyncio.set_event_loop(loop)
         loop.run_until_complete(main)
+    finally:
         left = asyncio.all_tasks(loop)
         for task in left:
             task.cancel()
         loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-    finally:
         asyncio.set_event_loop(None)
         loop.close()

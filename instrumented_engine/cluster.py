@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Protocol
 
 from collectors.errors import BadInput
@@ -121,10 +122,11 @@ class Cluster:
         tasks.append(self.loop.create_task(self.clients.run(self.arrivals.requests)))
         tasks.append(self.loop.create_task(self._tick()))
         tasks.append(self.loop.create_task(perform_all(self, self.scenario.actions)))
-        await self.loop.sleep_until_ns(round((self.scenario.warm_up_s + self.scenario.duration_s) * 1e9))
+        over: asyncio.Future[None] = self.loop.create_future()
         for task in tasks:
-            if task.done() and not task.cancelled():
-                task.result()
+            task.add_done_callback(partial(_end_if_failed, over))
+        self.loop.call_at_ns(round((self.scenario.warm_up_s + self.scenario.duration_s) * 1e9), _end, over)
+        await over
 
     async def _tick(self) -> None:
         interval_ns = round(self.scenario.scrape_s * 1e9)
@@ -132,3 +134,14 @@ class Cluster:
         while True:
             await self.loop.sleep_ns(interval_ns)
             self.observer.on_tick(self)
+
+
+def _end(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)
+
+
+def _end_if_failed(over: asyncio.Future[None], task: asyncio.Task[None]) -> None:
+    """A part that failed, or a sink that takes no more, ends the run at once."""
+    if not task.cancelled() and (error := task.exception()) is not None and not over.done():
+        over.set_exception(error)

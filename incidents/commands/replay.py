@@ -1,4 +1,4 @@
-"""``flashover replay``: run one incident, or any scenario file, on the engine and fill a store."""
+"""``flashover replay``: run one incident, or any scenario file, on the engine; fill a store or feed a collector."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from typing import Annotated, Literal
 import typer
 
 from collectors import console
+from collectors import settings as table
+from collectors.errors import BadInput
+from incidents.export import HttpSink, read_token
 from incidents.library_index import scenario_path
-from incidents.replay import replay
-from instrumented_engine.scenario import load_scenario
+from incidents.replay import RunnerName, play, replay
+from instrumented_engine.scenario import Scenario, load_scenario
 
 Name = Annotated[str, typer.Argument(metavar="SLUG|SCENARIO.toml", help="an incident of the library, or a file")]
-Out = Annotated[Path, typer.Option("--out", metavar="STORE", help="a new folder for the store")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="STORE", help="a new folder for the store")]
+Export = Annotated[str | None, typer.Option("--export", metavar="URL", help="a collector, http://HOST:PORT, instead of --out")]
+Token = Annotated[str | None, typer.Option("--token-file", metavar="FILE", help="the collector's bearer token")]
 Seed = Annotated[int | None, typer.Option("--seed", help="other luck: arrivals within their quantum, ids, back-off")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="dotted.key=value, TOML syntax")]
 Runner = Annotated[Literal["torch", "recorded"], typer.Option("--runner", help="compute every token, or sample")]
@@ -23,14 +28,16 @@ Compress = Annotated[float | None, typer.Option("--compress", help="play the tra
 
 def run(
     name: Name,
-    out: Out,
+    out: Out = None,
+    export: Export = None,
+    token_file: Token = None,
     seed: Seed = None,
     overrides: Overrides = None,
     runner: Runner = "recorded",
     workload: Trace = None,
     compress: Compress = None,
-) -> None:
-    """Run a scenario on the engine under the virtual clock and fill a store with its telemetry."""
+) -> int:
+    """Run a scenario on the engine under the virtual clock and fill a store, or feed a collector, with its telemetry."""
     settings = list(overrides or [])
     if seed is not None:
         settings.append(f"seed={seed}")
@@ -39,10 +46,33 @@ def run(
     if compress is not None:
         settings.append(f"workload.compress={compress}")
     scenario = load_scenario(scenario_path(name), settings)
+    if out is not None and export is None and token_file is None:
+        return _into_store(name, scenario, out, runner)
+    if out is None and export is not None:
+        token = read_token(table.value("collect.token_file", token_file))
+        return _into_collector(name, scenario, export, token, runner)
+    raise BadInput("give one of --out STORE and --export URL; --token-file goes with --export")
+
+
+def _into_store(name: str, scenario: Scenario, out: Path, runner: RunnerName) -> int:
     with console.progress(f"replaying {name}", scenario.warm_up_s + scenario.duration_s) as advance:
         done = replay(scenario, out, runner, on_progress=advance)
     console.say(f"{done.requests} requests replayed, {done.clipped} clipped; OTLP bodies sha256 {done.sha256}")
     print(done.store)
+    return console.DONE
+
+
+def _into_collector(name: str, scenario: Scenario, url: str, token: str | None, runner: RunnerName) -> int:
+    """Exit code 1 when the collector did not take every record."""
+    with (HttpSink(url, token, on_wait=console.say) as sink,
+          console.progress(f"replaying {name}", scenario.warm_up_s + scenario.duration_s) as advance):
+        done = play(scenario, sink, runner, on_progress=advance)
+    console.say(f"{done.requests} requests replayed, {done.clipped} clipped; OTLP bodies sha256 {done.sha256}")
+    print(sink.url)
+    if sink.refused:
+        console.say(f"flashover replay: warning: the collector refused {sink.refused} records: {sink.because}")
+        return console.FINDING
+    return console.DONE
 
 
 def main(argv: list[str]) -> int:

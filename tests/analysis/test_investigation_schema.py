@@ -16,9 +16,8 @@ from simulated_tables import MemoryTables
 
 from analysis.investigate import investigate
 from analysis.investigation import Investigation
-from collectors.clock import iso
 from analysis.investigation_schema import investigation_schema, schema_text
-from collectors.clock import parse_iso
+from collectors.clock import iso, parse_iso
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/investigation.schema.json"
 SCHEMA = investigation_schema()

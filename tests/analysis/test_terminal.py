@@ -7,8 +7,8 @@ from simulated_runs import Runs, scene_of
 from simulated_tables import MemoryTables
 
 from analysis.investigate import investigate
-from collectors.clock import iso
 from analysis.terminal import WIDTH, render
+from collectors.clock import iso
 
 CASES = [("slow_index", 1), ("slow_replica", 8), ("longer", 2), ("shed", 5), ("none", 5)]
 

@@ -287,3 +287,15 @@ def test_an_attempt_whose_end_was_not_sent_ends_when_its_phases_do() -> None:
     assert row == row_of(1, 1, BEGIN, BEGIN + 9, gateway=GATEWAY, engine=None, e2e_ns=9, queue_ns=9)
     (row,) = viewed([(ENGINE, span(1, 1, "llm_request", BEGIN, 0))])
     assert row == row_of(1, 1, BEGIN, BEGIN, gateway=None, engine=1, replica=ENGINE) | {"end_ns": None}
+
+
+def test_an_hour_of_very_many_spans_is_assembled_in_shares(quick_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole traces at a time, so that the attempts are the same; a share without any is none."""
+    sent = [one for trace in range(1, 12) for one in (root(trace, trace), engine(trace, trace, output_tokens=trace))]
+    with Intake.open(quick_path / "whole") as intake:
+        take(intake, *sent)
+    monkeypatch.setattr("collectors.requests_table.SPANS_AT_ONCE", 2)
+    with Intake.open(quick_path / "shares") as intake:
+        take(intake, *sent)
+    assert stored(quick_path / "shares") == stored(quick_path / "whole") == viewed(sent)
+    assert clean_hours(quick_path / "shares") == [0] and len(written(quick_path / "shares")[1][0]) == 1

@@ -155,7 +155,7 @@ def test_the_store_gives_back_what_a_round_decodes(quick_path: Path, bodies: lis
                 intake.put(*body)
         with Store.open(Path(folder) / "store") as store:
             for name in TABLES:
-                if name != "requests":
+                if name not in ("requests", "rollups"):  # made of other rows
                     found = store.query(f"SELECT * FROM {name}").cast(TABLES[name].arrow)
                     assert sorted(map(repr, found.to_pylist())) == sorted(map(repr, expected[name].to_pylist())), name
             rejected = expected["rejects"].num_rows

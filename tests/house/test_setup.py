@@ -89,3 +89,23 @@ def test_a_failed_install_leaves_no_stamp(machine: Path) -> None:
     program(machine / ".venv/bin/flashover", "#!/bin/sh\n")
     assert set_up(machine).returncode != 0
     assert list((machine / ".venv").glob("installed-*")) == []
+
+
+def bring_parts(machine: Path) -> subprocess.CompletedProcess[str]:
+    shutil.copy(ROOT / ".ci/parts", machine / ".ci/parts")
+    environment = {**os.environ, "PATH": str(machine / "bin")}
+    bash = str(machine / "bin/bash")
+    return subprocess.run([bash, ".ci/parts"], cwd=machine, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_part_that_is_here_is_left_alone(machine: Path) -> None:
+    program(machine / "bin/promtool", "#!/bin/sh\n")
+    done = bring_parts(machine)
+    assert done.returncode == 0
+    assert "skipped, promtool is here" in done.stderr
+
+
+def test_a_part_that_cannot_be_had_is_named_and_is_no_error(machine: Path) -> None:
+    done = bring_parts(machine)
+    assert done.returncode == 0
+    assert "promtool is missing and this machine has no apt; tests that need it are skipped" in done.stderr

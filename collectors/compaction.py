@@ -1,0 +1,79 @@
+"""Joining small files: which ones are worth it, and the rewriting itself, sorted as the contract says.
+
+A round of decoding leaves one small file a table. Files of like size are joined in sixteens, so that a row is rewritten at
+most some three times and an hour that is being written has at most some fifty files. When an hour is over, what is left of
+it is joined too. No file grows beyond ``most_rows``, which bounds the memory that sorting takes; an hour with more rows has
+several files, each sorted, of consecutive times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import duckdb
+
+from collectors.data_files import DataFile
+from collectors.delta_tables import DeltaTables
+from collectors.live_files import table_path
+from collectors.live_views import create_view
+from collectors.merged_views import EDGES_SQL
+from collectors.parquet_settings import ROW_GROUP_ROWS
+from collectors.schema import TABLES
+
+TOGETHER = 16
+_MOST_ROWS = {"samples": 1 << 21, "rollups": 1 << 21, "edges": 1 << 21, "series": 1 << 21}
+_MOST_WIDE_ROWS = 1 << 19
+_MOST_BYTES = 64 << 20
+_ORDER = {"spans": ("start_ns", "trace_hi", "trace_lo", "span_id"),
+          "requests": ("arrival_ns", "trace_hi", "trace_lo", "span_id")}
+
+
+def most_rows(name: str) -> int:
+    """The rows of a table's largest files: fewer where rows are wide."""
+    return _MOST_ROWS.get(name, _MOST_WIDE_ROWS)
+
+
+def worth_joining(name: str, files: Iterable[DataFile], *, over: bool) -> list[DataFile]:
+    """Files of one hour of a table to join into one now; none when it is not worth it. ``over``: the hour is."""
+    small = sorted((file for file in files if _is_small(name, file)), key=lambda file: (file.rows, file.path))
+    tiers: dict[int, list[DataFile]] = {}
+    for file in small:
+        tiers.setdefault((max(file.rows, 1).bit_length() + 1) // 4, []).append(file)
+    for tier in sorted(tiers):
+        if len(tiers[tier]) >= TOGETHER:
+            return _that_fit(name, tiers[tier])
+    while over and len(small) > 1:  # rewriting a large file for the sake of a few late rows is not worth it
+        rows = sum(file.rows for file in small)
+        if 4 * (rows - small[-1].rows) >= small[-1].rows:
+            fitting = _that_fit(name, small)
+            return fitting if len(fitting) > 1 else []
+        small.pop()
+    return []
+
+
+def join(connection: duckdb.DuckDBPyConnection, tables: DeltaTables, name: str, files: Sequence[DataFile]) -> DataFile:
+    """Put one sorted file in the place of several of one hour, in one commit; returns it. Relations are added up."""
+    folder = table_path(tables.store, name)
+    create_view(connection, "files_to_join", name, [str(folder / file.path) for file in files])
+    rows = f"({EDGES_SQL.format(seen='files_to_join')})" if name == "edges" else "files_to_join"
+    order = ", ".join(_ORDER.get(name, TABLES[name].sorted_by))
+    names = ", ".join(f'"{column.name}"' for column in TABLES[name].columns)
+    with connection.cursor() as cursor:
+        reader = cursor.sql(f"SELECT {names} FROM {rows} ORDER BY {order}").to_arrow_reader(ROW_GROUP_ROWS)
+        return tables.rewrite(name, files, reader)
+
+
+def _is_small(name: str, file: DataFile) -> bool:
+    return 2 * file.rows < most_rows(name) and 2 * file.size < _MOST_BYTES
+
+
+def _that_fit(name: str, files: Sequence[DataFile]) -> list[DataFile]:
+    """As many as one file takes, earliest first."""
+    chosen: list[DataFile] = []
+    rows = size = 0
+    for file in sorted(files, key=lambda file: (file.first_ns or 0, file.path)):
+        if chosen and (rows + file.rows > most_rows(name) or size + file.size > _MOST_BYTES):
+            break
+        chosen.append(file)
+        rows, size = rows + file.rows, size + file.size
+    return chosen

@@ -1,0 +1,82 @@
+"""How the columns of a data file are encoded: chosen from the rows themselves, by name and by what the first ones look like.
+
+Measured on the engine's spans and on spans of a root and four children with random ids (bytes as a share of the same bodies
+under zstd-1, ``tests/bench/bench_store.py``); zstd level 1 throughout, as levels 3 to 9 gained under 2 % and cost up to 2x:
+
+* times and durations as DELTA_BINARY_PACKED: 0.92 -> 0.55 (engine). Dictionaries of them hold every value once, for nothing;
+* ids that hardly repeat or that rise in small steps: DELTA_BINARY_PACKED for the latter, PLAIN for random ones, where zstd
+  finds a trace's repeats. A dictionary of random ids costs 0.11 of the raw bytes more;
+* floats as BYTE_STREAM_SPLIT without dictionary, unless few values repeat (0.92 B/sample in storage-measurements, section 2);
+* texts that hardly repeat (request ids) as DELTA_LENGTH_BYTE_ARRAY, all others by dictionary;
+* data pages of version 1: version 2 leaves the levels of maps and lists uncompressed (+0.3 of the raw bytes of engine spans);
+* no ARROW:schema entry, which is several kB in each of the small files of a round.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+ROW_GROUP_ROWS = 122_880
+"""Rows of a row group: what DuckDB prunes by its zone map, and reads on one thread."""
+
+_LOOKED_AT = 16_384
+_SMALL_STEP = 1 << 31
+_REPEATS = 8
+"""A dictionary is worth its pages when a value is there at least so many times."""
+
+
+def writer_settings(rows: pa.Table) -> dict[str, Any]:
+    """Keyword arguments for ``pyarrow.parquet.ParquetWriter`` for a file that begins with ``rows``."""
+    some = rows.slice(0, _LOOKED_AT)
+    encodings: dict[str, str] = {}
+    by_dictionary: list[str] = []
+    for field, column in zip(some.schema, some.columns, strict=True):
+        encoding = _encoding(field, column)
+        if encoding is None:
+            by_dictionary += _leaves(field.name, field.type)
+        else:
+            encodings[field.name] = encoding
+    return {"compression": "zstd", "compression_level": 1, "use_dictionary": by_dictionary or False,
+            "column_encoding": encodings or None, "store_schema": False, "data_page_version": "1.0"}
+
+
+def _encoding(field: pa.Field, column: pa.ChunkedArray) -> str | None:
+    """The encoding of a column; None: by dictionary."""
+    if pa.types.is_int64(field.type):
+        if field.name.endswith("_ns") or field.name == "frame" or _steps_are_small(column):
+            return "DELTA_BINARY_PACKED"
+        return None if _repeats(column) else "PLAIN"
+    if pa.types.is_float64(field.type):
+        return None if _repeats(column) else "BYTE_STREAM_SPLIT"
+    if pa.types.is_string(field.type):
+        return None if _repeats(column) else "DELTA_LENGTH_BYTE_ARRAY"
+    return None
+
+
+def _repeats(column: pa.ChunkedArray) -> bool:
+    found = len(column) - column.null_count
+    distinct: int = pc.count_distinct(column).as_py()
+    return bool(distinct * _REPEATS <= found)
+
+
+def _steps_are_small(column: pa.ChunkedArray) -> bool:
+    values = column.drop_null().to_numpy()
+    if len(values) < 2:
+        return False
+    steps = np.abs(np.diff(values.astype(np.float64)))
+    return bool(np.quantile(steps, 0.9) < _SMALL_STEP)
+
+
+def _leaves(path: str, kind: pa.DataType) -> list[str]:
+    """The Parquet columns below a column, as pyarrow names them."""
+    if pa.types.is_map(kind):
+        return [*_leaves(f"{path}.key_value.key", kind.key_type), *_leaves(f"{path}.key_value.value", kind.item_type)]
+    if pa.types.is_list(kind):
+        return _leaves(f"{path}.list.element", kind.value_type)
+    if pa.types.is_struct(kind):
+        return [leaf for field in kind for leaf in _leaves(f"{path}.{field.name}", field.type)]
+    return [path]
