@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from opentelemetry.proto.metrics.v1.metrics_pb2 import (
@@ -33,9 +33,9 @@ def number(point: NumberDataPoint | Exemplar) -> float | None:
     return point.as_double if which == "as_double" else None if which is None else float(point.as_int)
 
 
-def check_counts(count: int, others: Iterable[int]) -> None:
+def check_counts(count: int, others: Sequence[int]) -> None:
     """Undecodable when a count does not fit the contract's 63 bits."""
-    if count >= 1 << 63 or any(other >= 1 << 63 for other in others):
+    if count >= 1 << 63 or max(others, default=0) >= 1 << 63:
         raise Undecodable("a count is beyond 63 bits")
 
 
