@@ -24,8 +24,9 @@ TOGETHER = 16
 _MOST_ROWS = {"samples": 1 << 21, "rollups": 1 << 21, "edges": 1 << 21, "series": 1 << 21}
 _MOST_WIDE_ROWS = 1 << 19
 _MOST_BYTES = 64 << 20
-_ORDER = {"spans": ("start_ns", "trace_hi", "trace_lo", "span_id"),
+_ORDER = {"spans": ("start_ns // 1_000_000_000", "trace_hi", "trace_lo", "start_ns", "span_id"),
           "requests": ("arrival_ns", "trace_hi", "trace_lo", "span_id")}
+"""The spans of one second lie by trace, which saves a twelfth of their bytes; what a reader prunes by spans seconds anyway."""
 
 
 def most_rows(name: str) -> int:

@@ -16,6 +16,7 @@ under zstd-1, ``tests/bench/bench_store.py``); zstd level 1 throughout, as level
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -33,53 +34,61 @@ _REPEATS = 8
 
 def writer_settings(rows: pa.Table) -> dict[str, Any]:
     """Keyword arguments for ``pyarrow.parquet.ParquetWriter`` for a file that begins with ``rows``."""
-    some = rows.slice(0, _LOOKED_AT)
     encodings: dict[str, str] = {}
     by_dictionary: list[str] = []
-    for field, column in zip(some.schema, some.columns, strict=True):
-        encoding = _encoding(field, column)
-        if encoding is None:
-            by_dictionary += [leaf for leaf, _ in _leaves(field.name, field.type)]
-        else:
-            encodings[field.name] = encoding
-    told = [leaf for field in some.schema for leaf, kind in _leaves(field.name, field.type) if not pa.types.is_floating(kind)]
+    told: list[str] = []
+    for field, column in zip(rows.schema, rows.slice(0, _LOOKED_AT).columns, strict=True):
+        for path, values in _leaves(field.name, column.combine_chunks()):
+            encoding = _encoding(path, values)
+            if not pa.types.is_floating(values.type):
+                told.append(path)
+            if encoding is None:
+                by_dictionary.append(path)
+            else:
+                encodings[path] = encoding
     return {"compression": "zstd", "compression_level": 1, "use_dictionary": by_dictionary or False,
             "column_encoding": encodings or None, "write_statistics": told, "store_schema": False, "data_page_version": "1.0"}
 
 
-def _encoding(field: pa.Field, column: pa.ChunkedArray) -> str | None:
-    """The encoding of a column; None: by dictionary."""
-    if pa.types.is_int64(field.type):
-        if field.name.endswith("_ns") or field.name == "frame" or _steps_are_small(column):
-            return "DELTA_BINARY_PACKED"
-        return None if _repeats(column) else "PLAIN"
-    if pa.types.is_float64(field.type):
-        return None if _repeats(column) else "BYTE_STREAM_SPLIT"
-    if pa.types.is_string(field.type):
-        return None if _repeats(column) else "DELTA_LENGTH_BYTE_ARRAY"
-    return None
+def _encoding(path: str, values: pa.Array) -> str | None:
+    """The encoding of one Parquet column; None: by dictionary."""
+    if pa.types.is_int64(values.type) and (path.endswith("_ns") or path == "frame"):
+        return "DELTA_BINARY_PACKED"
+    if _repeats(values):
+        return None
+    if pa.types.is_int64(values.type):
+        return "DELTA_BINARY_PACKED" if _steps_are_small(values) else "PLAIN"
+    if pa.types.is_float64(values.type):
+        return "BYTE_STREAM_SPLIT"
+    return "DELTA_LENGTH_BYTE_ARRAY" if pa.types.is_string(values.type) else None
 
 
-def _repeats(column: pa.ChunkedArray) -> bool:
-    found = len(column) - column.null_count
-    distinct: int = pc.count_distinct(column).as_py()
+def _repeats(values: pa.Array) -> bool:
+    found = len(values) - values.null_count
+    if found == 0:
+        return True
+    distinct: int = pc.count_distinct(values).as_py()
     return bool(distinct * _REPEATS <= found)
 
 
-def _steps_are_small(column: pa.ChunkedArray) -> bool:
-    values = column.drop_null().to_numpy()
-    if len(values) < 2:
+def _steps_are_small(values: pa.Array) -> bool:
+    known = values.drop_null().to_numpy()
+    if len(known) < 2:
         return False
-    steps = np.abs(np.diff(values.astype(np.float64)))
+    steps = np.abs(np.diff(known.astype(np.float64)))
     return bool(np.quantile(steps, 0.9) < _SMALL_STEP)
 
 
-def _leaves(path: str, kind: pa.DataType) -> list[tuple[str, pa.DataType]]:
-    """The Parquet columns below a column, as pyarrow names them, with their types."""
+def _leaves(path: str, column: pa.Array) -> Iterator[tuple[str, pa.Array]]:
+    """The Parquet columns below a column, as pyarrow names them, with their values. Those of a map are not looked at."""
+    kind = column.type
     if pa.types.is_map(kind):
-        return [*_leaves(f"{path}.key_value.key", kind.key_type), *_leaves(f"{path}.key_value.value", kind.item_type)]
-    if pa.types.is_list(kind):
-        return _leaves(f"{path}.list.element", kind.value_type)
-    if pa.types.is_struct(kind):
-        return [leaf for field in kind for leaf in _leaves(f"{path}.{field.name}", field.type)]
-    return [(path, kind)]
+        yield from ((f"{path}.key_value.{part}", pa.nulls(0, of)) for part, of in
+                    (("key", kind.key_type), ("value", kind.item_type)))
+    elif pa.types.is_list(kind):
+        yield from _leaves(f"{path}.list.element", column.flatten())
+    elif pa.types.is_struct(kind):
+        for field, part in zip(kind, column.flatten(), strict=True):
+            yield from _leaves(f"{path}.{field.name}", part)
+    else:
+        yield path, column

@@ -53,9 +53,9 @@ class Round:
                 if self._bytes >= ROUND_BYTES:
                     return
 
-    def refuse(self, frame: int, signal: Signal, reason: str) -> None:
-        """Count a frame as rejected without decoding it; its bytes are not kept."""
-        self._rejects.add(frame, signal, reason, b"")
+    def refuse(self, frame: int, signal: Signal, reason: str, body: bytes) -> None:
+        """Count a frame as rejected without decoding it."""
+        self._rejects.add_body(frame, signal, reason, body)
         self.last_frame = frame
 
     def tables(self) -> dict[str, pa.Table]:

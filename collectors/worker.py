@@ -127,7 +127,7 @@ class Worker:
         tables = work.tables()
         for name, rows in tables.items():
             has = self._tables.last_frame(name)
-            if has > self.snapshot.seq:
+            if has > self.snapshot.seq and name != "series":  # of these a round has none that the table has
                 rows = rows.filter(pc.greater(rows.column("frame"), has))
             if rows.num_rows:
                 self._tables.append(name, rows, max(reached, has))
@@ -148,7 +148,7 @@ class Worker:
     def _bodies(self, work: Round) -> Iterator[tuple[int, Signal, bytes]]:
         for place, body in self._journal.read(self.snapshot.seq):
             if place.seq == self._skip:
-                work.refuse(place.seq, place.signal, f"decoding it ended the worker; {len(body or b'')} bytes are not kept")
+                work.refuse(place.seq, place.signal, "decoding it ended the worker", body or b"")
             elif body is None:
                 said = f"journal frame {place.seq} in {place.path.name} went bad after it was synced and was dropped"
                 if said not in self.snapshot.damage:

@@ -95,7 +95,9 @@ def test_large_files_have_row_groups_that_prune_by_time(tmp_path: Path) -> None:
 def test_encodings_follow_what_the_values_look_like() -> None:
     count = 4000
     random_ids = pa.array([hash((at, "id")) for at in range(count)], pa.int64())
-    rows = pa.table({"start_ns": pa.array(range(count), pa.int64()), "span_id": random_ids,
+    events = pa.list_(pa.struct([("ts_ns", pa.int64()), ("name", pa.string())]))
+    rows = pa.table({"events": pa.array([[{"ts_ns": at, "name": "queued"}] for at in range(count)], events),
+                     "start_ns": pa.array(range(count), pa.int64()), "span_id": random_ids,
                      "trace_lo": pa.array(range(count), pa.int64()), "tokens": pa.array([7, 8] * (count // 2), pa.int64()),
                      "value": pa.array([at / 7 for at in range(count)]), "flat": pa.array([1.0] * count),
                      "request_id": pa.array([f"r{at}" for at in range(count)]), "tier": pa.array(["paid"] * count),
@@ -103,8 +105,10 @@ def test_encodings_follow_what_the_values_look_like() -> None:
     found = writer_settings(rows)
     assert found["column_encoding"] == {
         "start_ns": "DELTA_BINARY_PACKED", "span_id": "PLAIN", "trace_lo": "DELTA_BINARY_PACKED",
-        "tokens": "DELTA_BINARY_PACKED", "value": "BYTE_STREAM_SPLIT", "request_id": "DELTA_LENGTH_BYTE_ARRAY"}
-    assert found["use_dictionary"] == ["flat", "tier", "labels.key_value.key", "labels.key_value.value"]
+        "events.list.element.ts_ns": "DELTA_BINARY_PACKED", "value": "BYTE_STREAM_SPLIT",
+        "request_id": "DELTA_LENGTH_BYTE_ARRAY"}
+    assert found["use_dictionary"] == [
+        "events.list.element.name", "tokens", "flat", "tier", "labels.key_value.key", "labels.key_value.value"]
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
