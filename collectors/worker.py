@@ -88,9 +88,9 @@ class Worker:
         return dict(Drops(self.snapshot.drops) - self._drops_before)
 
     def drain(self) -> int:
-        """Take in every synced frame not yet in the tables; returns how many rounds it took."""
-        rounds = 0
-        while self._journal.synced_seq > self.snapshot.seq:
+        """Take in the frames that are synced now and not yet in the tables; returns how many rounds it took."""
+        rounds, until = 0, self._journal.synced_seq
+        while until > self.snapshot.seq:
             self._round()
             rounds += 1
             if rounds % _ROUNDS_A_PIECE == 0 and self._upkeep.step() is not None:
