@@ -11,6 +11,7 @@ import os
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 
 import zstandard
@@ -46,15 +47,15 @@ def scan_all(store: Path, journal: uuid.UUID) -> list[Scan]:
 
 def read_frames(journal: uuid.UUID, places: Iterable[Place]) -> Iterator[tuple[Place, bytes | None]]:
     """The frames at ``places`` with their plain bodies; None for one that went bad."""
-    for place in places:
-        with place.path.open("rb", buffering=0) as file:
-            data = os.pread(file.fileno(), place.size, place.offset)
-        try:
-            seq, _, body = decode(journal, data)
-        except ValueError:
-            yield place, None
-            continue
-        yield place, body if seq == place.seq else None
+    for path, there in groupby(places, lambda place: place.path):
+        with path.open("rb", buffering=0) as file:
+            for place in there:
+                try:
+                    seq, _, body = decode(journal, os.pread(file.fileno(), place.size, place.offset))
+                except ValueError:
+                    yield place, None
+                    continue
+                yield place, body if seq == place.seq else None
 
 
 class Journal:

@@ -32,6 +32,7 @@ from collectors.round import Round
 from collectors.series_state import SeriesState
 from collectors.sink import Signal
 from collectors.snapshot import Snapshot
+from collectors.state_file import StateFile, read_state
 from collectors.upkeep import Upkeep, UpkeepOptions
 
 _ROUNDS_A_PIECE = 8
@@ -79,7 +80,8 @@ class Worker:
         self._duckdb = open_duckdb()
         recent_spans(self._duckdb, store, snapshot, self._memory)
         self._known = KnownSeries(known_series(self._duckdb, tables), Dialects())
-        self._state = SeriesState(snapshot.series_state)
+        self._state = SeriesState(snapshot.series_state or read_state(store, snapshot.series_file))
+        self._state_file = StateFile(store, snapshot.series_file)
         self._upkeep = Upkeep(self._duckdb, tables, snapshot, UpkeepOptions.from_settings(settings.current()))
 
     @property
@@ -165,6 +167,8 @@ class Worker:
 
     def _publish(self) -> None:
         self.snapshot.tables = self._tables.versions()
-        self.snapshot.series_state = self._state.save()
+        self.snapshot.series_file = self._state_file.save(self._state)
+        if self.snapshot.series_file:
+            self.snapshot.series_state = {}
         self.snapshot.drops = dict(self._drops)
         self.snapshot.publish(self._store)
