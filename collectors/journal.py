@@ -88,13 +88,15 @@ class Journal:
         self._size = 0
         self._synced_size = 0
 
-    def put(self, signal: Signal, body: bytes, digest: bytes = NO_DIGEST) -> int:
-        """Append one body and return its sequence number; durable only after ``sync``. StorageFull as in ``sync``."""
+    def put(self, signal: Signal, body: bytes, digest: bytes = NO_DIGEST, *, is_packed: bool = False) -> int:
+        """Append one body and return its sequence number; durable only after ``sync``. ``is_packed``: it is one zstd frame,
+        else it is plain. StorageFull as in ``sync``."""
         try:
             if self._file is None:
                 self._start_file()
             now = self._clock.now_ns()
-            frame = encode(self.uuid, self._next_seq, signal, body, self._compressor, now, digest)
+            packed = body if is_packed else self._compressor.compress(body)
+            frame = encode(self.uuid, self._next_seq, signal, packed, now, digest)
             self._pending.append(Place(self._next_seq, signal, self._path, self._size, len(frame), now, digest))
             self._buffer += frame
             self._size += len(frame)

@@ -28,7 +28,7 @@ Told = dict[str, Any]
 
 
 def read_state(store: Path, told: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Series id -> entry, as ``SeriesState.save`` gives them; none where ``told`` is empty. StoreUnreadable: it is not as told."""
+    """Series id -> entry, as ``SeriesState.save`` gives them; none where ``told`` is empty. StoreUnreadable: it is not so."""
     if not told:
         return {}
     path = store / told["name"]
