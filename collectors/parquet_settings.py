@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 ROW_GROUP_ROWS = 122_880
 """Rows of a row group: what DuckDB prunes by its zone map, and reads on one thread."""
 
-_LOOKED_AT = 16_384
+_LOOKED_AT = 4_096
 _SMALL_STEP = 1 << 31
 _REPEATS = 8
 """A dictionary is worth its pages when a value is there at least so many times."""
