@@ -15,7 +15,7 @@ VERBS = {
     "collect": ("collectors.commands.collect", "receive OTLP over HTTP and gRPC into a store"),
     "seal": ("collectors.commands.seal", "write one portable .duckdb with a window's rows"),
     "sql": ("collectors.commands.sql", "read-only SQL over any store"),
-    "store": ("collectors.commands.store", "check what a store holds, recover what a crash left in its journal"),
+    "store": ("collectors.commands.store", "what a store holds, whether it is intact, and keeping it small"),
     "schema": ("collectors.commands.schema", "print the telemetry contract"),
     "doctor": ("collectors.commands.doctor", "what works here, what is missing, and the fix"),
 }

@@ -63,7 +63,7 @@ class Collector:
         self.keeper = WorkerKeeper(
             store, self._journal.places, found.snapshot.seq, settings.value("collect.stuck_after_s"), self._monotonic,
             self._on_decoded, on_event, ("--keep-text",) if keep_text else ())
-        self._receivers = Receivers(self._commits, OwnMetrics(), self.vitals, options)
+        self._receivers = Receivers(self._commits, OwnMetrics(lambda: self.keeper.pid), self.vitals, options)
 
     async def run(self, on_ready: Callable[[Addresses], None]) -> int:
         """Receive until ``end`` or a signal; returns the number of frames left in the journal. ``on_ready``: the addresses."""

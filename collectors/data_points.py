@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from opentelemetry.proto.metrics.v1.metrics_pb2 import (
@@ -33,9 +33,9 @@ def number(point: NumberDataPoint | Exemplar) -> float | None:
     return point.as_double if which == "as_double" else None if which is None else float(point.as_int)
 
 
-def check_counts(count: int, others: Iterable[int]) -> None:
+def check_counts(count: int, others: Sequence[int]) -> None:
     """Undecodable when a count does not fit the contract's 63 bits."""
-    if count >= 1 << 63 or any(other >= 1 << 63 for other in others):
+    if count >= 1 << 63 or max(others, default=0) >= 1 << 63:
         raise Undecodable("a count is beyond 63 bits")
 
 
@@ -65,10 +65,12 @@ def exemplars(sent: Sequence[Exemplar], limits: Limits, drops: Drops) -> list[di
 def _exemplar(exemplar: Exemplar, limits: Limits, drops: Drops) -> dict[str, Any]:
     trace, span = exemplar.trace_id, exemplar.span_id
     try:
-        trace_hi, trace_lo = _ids(trace) if trace else (None, None)
-        span_id = _id(span)[0] if span else None
+        trace_hi, trace_lo = _ids(trace) if trace else (0, 0)
+        span_id, = _id(span) if span else (0,)
     except struct.error as error:
         raise Undecodable(f"an exemplar's id has the wrong length: {error}") from error
+    if not (trace_hi or trace_lo):
+        trace_hi = trace_lo = None
     return {"ts_ns": time_or_none(exemplar.time_unix_nano), "value": number(exemplar), "trace_hi": trace_hi,
-            "trace_lo": trace_lo, "span_id": span_id,
+            "trace_lo": trace_lo, "span_id": span_id or None,
             "attributes": list(text_map(exemplar.filtered_attributes, limits, drops).items())}

@@ -111,27 +111,29 @@ class SpanRows:
             list[Any], dict[str, str | None], list[tuple[int | None, str, dict[str, str | None]]],
             list[tuple[int, int, int, dict[str, str | None]]]]:
         limits, drops = self._limits, self._drops
+        keep_text, chars = limits.keep_text, limits.value_chars
         plain = _plain_columns(span)
         times = [time_or_none(event.time_unix_nano) for event in span.events]
-        plain[4] = cut(plain[4], limits.value_chars, drops)
-        plain[9] = cut(plain[9], limits.value_chars, drops) or None
+        plain[4] = cut(plain[4], chars, drops)
+        plain[9] = cut(plain[9], chars, drops) or None
         promoted: list[Any] = _PROMOTED.copy()
         extra = _NOTHING
         for attribute in first_ones(span.attributes, limits, drops):
             key = attribute.key
-            if not limits.keep_text and holds_text(key):
-                drops["prompt_text"] += 1
-                continue
             slot = _SLOTS.get(key)
-            if slot is not None and promoted[slot.place] is None:
+            if slot is None:
+                if not keep_text and holds_text(key):
+                    drops["prompt_text"] += 1
+                    continue
+            elif promoted[slot.place] is None:
                 value = slot.read(attribute.value)
                 if value is not None:
-                    promoted[slot.place] = cut(value, limits.value_chars, drops) if isinstance(value, str) else value
+                    promoted[slot.place] = cut(value, chars, drops) if isinstance(value, str) else value
                     continue
             if extra is _NOTHING:
                 extra = {}
-            extra[cut(key, limits.value_chars, drops)] = text_of(attribute.value, limits, drops)
-        events = [(ns, cut(x.name, limits.value_chars, drops), text_map(x.attributes, limits, drops, x.name) if x.attributes
+            extra[key if len(key) <= chars else cut(key, chars, drops)] = text_of(attribute.value, limits, drops)
+        events = [(ns, cut(x.name, chars, drops), text_map(x.attributes, limits, drops, x.name) if x.attributes
                    else _NOTHING) for ns, x in zip(times, span.events, strict=True)]
         links = [(*_ids(x.trace_id), *_id(x.span_id), text_map(x.attributes, limits, drops)) for x in span.links]
         return [*plain, emitter.service, emitter.entity, *promoted], extra, events, links

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -55,5 +56,5 @@ def _binary(offsets: Ints, data: pa.Buffer | None) -> pa.Array:
 
 def items_of(key: bytes, lengths: bytes) -> list[bytes]:
     """The items that ``joined`` made a key of."""
-    ends = np.cumsum(np.frombuffer(lengths, np.int32)).tolist()
-    return [key[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+    ends = [0, *accumulate(memoryview(lengths).cast("i"))]
+    return [key[begin:end] for begin, end in pairwise(ends)]

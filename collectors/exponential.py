@@ -8,6 +8,7 @@ thresholds are compared at the smaller scale and the greater threshold.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ _ROUNDING = 1e-6
 
 
 class Buckets(NamedTuple):
-    """Counts of the buckets ``offset``, ``offset + 1``, ...; ``trimmed`` makes neither the first nor the last one zero."""
+    """Counts of the buckets ``offset``, ``offset + 1``, ...; always ``trimmed``: neither end is zero."""
 
     offset: int
     counts: list[int]
@@ -37,6 +38,8 @@ class Exponential(NamedTuple):
 def trimmed(offset: int, counts: Sequence[int]) -> Buckets:
     """Buckets without the empty ones at both ends; offset 0 when all are empty."""
     first, end = 0, len(counts)
+    if end and counts[0] and counts[-1]:
+        return Buckets(offset, list(counts))
     while end and not counts[end - 1]:
         end -= 1
     while first < end and not counts[first]:
@@ -92,11 +95,13 @@ def _without(buckets: Buckets, last: float) -> tuple[int, Buckets]:
 
 
 def _minus(now: Buckets, last: Buckets) -> Buckets | None:
-    """The difference per bucket; None where ``last`` has more. Takes no memory for the gap between distant buckets."""
-    counts = list(now.counts)
-    for at, count in enumerate(last.counts, start=last.offset - now.offset):
-        if count:
-            if not 0 <= at < len(counts) or counts[at] < count:
-                return None
-            counts[at] -= count
-    return trimmed(now.offset, counts)
+    """The difference per bucket; None where ``last`` has more. Both are trimmed, so that ``last`` has more where it reaches
+    beyond ``now``; there is no list that spans the gap between distant buckets."""
+    if not last.counts:
+        return now
+    begin = last.offset - now.offset
+    end = begin + len(last.counts)
+    if begin < 0 or end > len(now.counts):
+        return None
+    change = list(map(operator.sub, now.counts[begin:end], last.counts))
+    return trimmed(now.offset, [*now.counts[:begin], *change, *now.counts[end:]]) if min(change) >= 0 else None

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.metrics.v1.metrics_pb2 import ExponentialHistogram, Metric, Summary
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
 from collectors.decode_metrics import SampleRows, Stream
 from collectors.equal_values import ranges
@@ -27,7 +27,6 @@ from collectors.wire_arrow import Ints, Mask, plain_values, valid
 _LEAST_BYTES = 20_000
 """Bytes of bodies in a row below which the official classes are as fast."""
 
-_CLASSES = {"exponential_histogram": ExponentialHistogram, "summary": Summary}
 _Frames = Sequence[tuple[int, bytes]]
 
 
@@ -144,20 +143,20 @@ class MetricBodies:
 
     def _series(self, batch: MetricBatch, frame_of_metric: Ints) -> tuple[Ints, Mask]:
         """The series of each point, and whether it is within the limit."""
+        if batch.recalled.all():
+            return batch.series, batch.recalled
         ids = np.zeros(len(batch.candidates), np.int64)
         admitted = np.ones(len(batch.candidates), np.bool_)
+        metrics = batch.metric_of[[candidate.point for candidate in batch.candidates]]
+        frames, units = frame_of_metric[metrics].tolist(), batch.metrics.field("unit").take(pa.array(metrics)).to_pylist()
         for at, (key, point, found, labels) in enumerate(batch.candidates):
             if found is None and labels is not None:
-                kind, metric = batch.kind_of(point), int(batch.metric_of[point])
-                unit = batch.metrics.field("unit")[metric].as_py() or None
-                stream = Stream(int(frame_of_metric[metric]), key[0], key[1], unit, kind, delta=False)
+                stream = Stream(frames[at], key[0], key[1], units[at] or None, batch.kind_of(point), delta=False)
                 found = self._official.identify(stream, labels, tuple(np.frombuffer(key[2]).tolist()))
                 if found is not None:
                     self._official.known.remember(key, found)
             admitted[at] = found is not None
             ids[at] = found or 0
-        if batch.recalled.all():
-            return batch.series, batch.recalled
         series = np.where(batch.recalled, batch.series, ids[batch.candidate_of])
         has = batch.recalled | admitted[batch.candidate_of]
         for digest, points in batch.shapes.items():
@@ -168,10 +167,14 @@ class MetricBodies:
     def _classes(self, batch: MetricBatch, frame_of_metric: Ints) -> dict[int, list[int]]:
         """Take the metrics that only the official classes read; the times of their points by block."""
         times: dict[int, list[int]] = {}
-        for at in np.flatnonzero(batch.with_classes).tolist():
-            row, block = batch.metrics[at], int(batch.block_of[at])
-            data = {kind: _CLASSES[kind].FromString(sent[0]) for kind in WITH_CLASSES if (sent := row[kind].as_py())}
-            metric = Metric(name=row["name"].as_py(), unit=row["unit"].as_py(), **data)
+        places = np.flatnonzero(batch.with_classes)
+        fields = [batch.metrics.field(field).take(pa.array(places)).to_pylist() for field in ("name", "unit", *WITH_CLASSES)]
+        for at, name, unit, *sent in zip(places.tolist(), *fields, strict=True):
+            metric, block = Metric(name=name, unit=unit), int(batch.block_of[at])
+            for kind, data in zip(WITH_CLASSES, sent, strict=True):
+                if data:
+                    getattr(metric, kind).SetInParent()
+                    getattr(metric, kind).MergeFromString(data[0])
             entity = batch.emitters[batch.emitter_of[block]].entity
             times.setdefault(block, []).extend(self._official.metric(int(frame_of_metric[at]), entity, metric))
         self._note_official()

@@ -56,8 +56,9 @@ def since_previous(points: Points, state: SeriesState) -> tuple[Mask, Points]:
 
     The state moves on, as if each point had been given to ``SeriesState.histogram`` in turn.
     """
-    distinct = np.unique(points.series)
-    before = _remembered(distinct, state)
+    if not len(points.series):
+        return points.has_total, points
+    before = _remembered(np.unique(points.series), state)
     held = len(before.series)
     everything = points.after(before)
     order = np.argsort(everything.series, kind="stable")
@@ -123,8 +124,9 @@ def _remembered(series: Ints, state: SeriesState) -> Points:
 
 
 def _remember(points: Points, state: SeriesState) -> None:
+    """Each series keeps a copy of its own: a view would keep the whole round's buckets for a series that never comes again."""
     flat, ends = points.flat, points.offsets.tolist()
     totals = [total if has else None for total, has in zip(points.totals.tolist(), points.has_total.tolist(), strict=True)]
     for at, (series, start, time, count) in enumerate(zip(
             points.series.tolist(), points.starts.tolist(), points.times.tolist(), points.counts.tolist(), strict=True)):
-        state.put_histogram(series, [start, time, count, totals[at], flat[ends[at] : ends[at + 1]]])
+        state.put_histogram(series, [start, time, count, totals[at], flat[ends[at] : ends[at + 1]].copy()])

@@ -24,6 +24,8 @@ PIECE_BYTES = 256 << 10
 """Bytes of a body that are gathered before the application is woken: most bodies wake it once."""
 DEADLINE = "deadline"
 """Key of a scope's state: the loop's time by which the whole request must be there."""
+REFUSED = "refused"
+"""Key of a scope's state: the outcome of a request whose body turned out to be no HTTP."""
 
 
 class HttpConnection(HttpToolsProtocol):
@@ -134,7 +136,9 @@ class HttpConnection(HttpToolsProtocol):
         self._stop_waiting()
         if self.transport.is_closing():
             return
-        if not self._in_request():
+        if self._in_request():
+            self.cycle.scope["state"][REFUSED] = outcome
+        else:
             self._metrics.received("http", None, outcome, self._head_bytes, self.loop.time() - self._began)
         if not self._in_request() or not self.cycle.response_started:
             body = status_json(RPC_CODE[outcome], message)

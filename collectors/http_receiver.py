@@ -18,6 +18,7 @@ from collectors.admission import Admission
 from collectors.bad_request import HTTP_STATUS, RPC_CODE, BadRequest, outcome_of
 from collectors.bearer import Bearer
 from collectors.door import Refused
+from collectors.http_connection import REFUSED
 from collectors.own_metrics import Outcome, OwnMetrics
 from collectors.request_body import Gone, RequestBody
 from collectors.rpc_status import status_json, status_protobuf
@@ -74,7 +75,7 @@ class HttpReceiver:
             outcome = outcome_of(refused)
             response = _failure(headers, outcome, str(refused), HTTP_STATUS[outcome], refused.retry_after_s)
         except (Gone, asyncio.CancelledError) as ended:
-            outcome = "timed_out" if isinstance(ended, Gone) else "stopping"
+            outcome = scope.get("state", {}).get(REFUSED, "timed_out") if isinstance(ended, Gone) else "stopping"
             return  # there is no one to answer
         except Exception:
             await self._answer(_failure(headers, outcome, "the collector failed; its log says why", 500), body, send)

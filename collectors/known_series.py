@@ -10,13 +10,13 @@ from collectors.dialects import Dialects
 from collectors.wire_arrow import Ints
 
 _KEPT_KEYS = 65_536
+_as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def series_id(name: str, entity: str | None, labels: dict[str, str | None], bounds: list[float], kind: str = "") -> int:
     """The signed 64-bit id of a series: blake2b of name, entity, sorted labels, bucket bounds, and ``kind`` if given."""
     parts = [name, entity, sorted(labels.items()), bounds, *([kind] if kind else [])]
-    text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
+    return int.from_bytes(hashlib.blake2b(_as_json(parts).encode(), digest_size=8).digest(), "big", signed=True)
 
 
 OVERFLOW = "flashover.overflow"

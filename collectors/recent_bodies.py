@@ -26,7 +26,9 @@ _RECORD = struct.Struct("<Q16s")
 
 def digest_of(signal: Signal, body: bytes) -> bytes:
     """16 bytes that stand for one body of one signal."""
-    return hashlib.blake2b(body, digest_size=16, key=signal.encode("ascii")).digest()
+    found = hashlib.sha256(signal.encode("ascii"))  # which CPUs have instructions for
+    found.update(body)
+    return found.digest()[:16]
 
 
 def keep_digests(path: Path, digests: list[tuple[int, bytes]], now_ns: int) -> None:

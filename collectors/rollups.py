@@ -7,7 +7,8 @@ they see each minute once and as its samples say, whatever has been written.
 
 A value that is not a number says nothing of a minute: NaN is left out of every column and of ``n``; a minute of NaN alone is
 a row with n = 0. Infinities are values. Among samples of one series and time the least value is the first and the greatest
-the last. Bucket deltas are added where all of a minute's samples have equally many buckets, else they are NULL.
+the last. Sums are taken in the order of time, so that they are the same to the last bit whenever they are reckoned. Bucket
+deltas are added where all of a minute's samples have equally many buckets, else they are NULL.
 """
 
 from __future__ import annotations
@@ -41,10 +42,11 @@ def rollups_sql(samples: str = "samples") -> str:
     """The minutes of a table or view of samples by that name; columns as ROLLUPS, in no order."""
     return f"""SELECT series_id, {_MINUTE} AS minute_ns,
     count(*) FILTER (value IS NULL OR NOT isnan(value)) AS n,
-    min(value) {_NUMBER} AS "min", max(value) {_NUMBER} AS "max", sum(value) {_NUMBER} AS "sum",
+    min(value) {_NUMBER} AS "min", max(value) {_NUMBER} AS "max", sum(value ORDER BY ts_ns, value) {_NUMBER} AS "sum",
     (min({{'at': ts_ns, 'value': value}}) {_NUMBER}).value AS "first",
     (max({{'at': ts_ns, 'value': value}}) {_NUMBER}).value AS "last",
-    CAST(sum(hist_count) AS BIGINT) AS hist_count, sum(hist_sum) AS hist_sum, {_BUCKETS} AS hist_deltas
+    CAST(sum(hist_count) AS BIGINT) AS hist_count, sum(hist_sum ORDER BY ts_ns, hist_sum) AS hist_sum,
+    {_BUCKETS} AS hist_deltas
 FROM {samples} GROUP BY series_id, {_MINUTE}"""
 
 

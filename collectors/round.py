@@ -12,6 +12,8 @@ from collectors.decode_logs import LogRows
 from collectors.decode_metrics import KnownSeries, SampleRows
 from collectors.decode_spans import SpanRows
 from collectors.edges import EdgeRows, SpanMemory
+from collectors.fast_logs import LogBodies
+from collectors.fast_metrics import MetricBodies
 from collectors.fast_spans import FastSpans
 from collectors.limits import Drops, Limits
 from collectors.rejects import Rejects
@@ -35,8 +37,10 @@ class Round:
         self._edges = EdgeRows(memory, edges_after)
         spans = SpanRows if official else FastSpans
         self._spans: SpanRows | FastSpans = spans(emitters, self._edges, self._rejects, limits, drops)
-        self._samples = SampleRows(emitters, self._edges, self._rejects, known, state, limits, drops)
-        self._logs = LogRows(emitters, self._edges, self._rejects, ignored, limits, drops)
+        samples = SampleRows(emitters, self._edges, self._rejects, known, state, limits, drops)
+        self._samples: SampleRows | MetricBodies = samples if official else MetricBodies(samples)
+        logs = LogRows(emitters, self._edges, self._rejects, ignored, limits, drops)
+        self._logs: LogRows | LogBodies = logs if official else LogBodies(logs)
 
     def take(self, bodies: Iterable[tuple[int, Signal, bytes]]) -> None:
         """Take in (frame, signal, body) triples until the round is full or they end."""
@@ -49,19 +53,19 @@ class Round:
                 if self._bytes >= ROUND_BYTES:
                     return
 
-    def refuse(self, frame: int, signal: Signal, reason: str) -> None:
-        """Count a frame as rejected without decoding it; its bytes are not kept."""
-        self._rejects.add(frame, signal, reason, b"")
+    def refuse(self, frame: int, signal: Signal, reason: str, body: bytes) -> None:
+        """Count a frame as rejected without decoding it."""
+        self._rejects.add_body(frame, signal, reason, body)
         self.last_frame = frame
 
     def tables(self) -> dict[str, pa.Table]:
         """Table name -> rows of this round, for every table that got some."""
         with _no_collection():
             spans = self._spans.finish()
-        self._memory.trim()
-        tables = {"spans": spans, "samples": self._samples.samples(), "series": self._samples.series(),
-                  "steps": self._logs.steps.table(), "events": self._logs.events(), "logs": self._logs.logs(),
-                  "edges": self._edges.table(), "rejects": self._rejects.table()}
+            self._memory.trim()
+            tables = {"spans": spans, "samples": self._samples.samples(), "series": self._samples.series(),
+                      "steps": self._logs.steps.table(), "events": self._logs.events(), "logs": self._logs.logs()}
+            tables |= {"edges": self._edges.table(), "rejects": self._rejects.table()}
         return {name: table for name, table in tables.items() if table.num_rows}
 
 

@@ -215,9 +215,13 @@ EVENTS = Table("events", "one control fact with a time", ("ts_ns",), (
 LOGS = Table("logs", "one log record that is no event", ("ts_ns",), (
     Column("ts_ns", _I64, "ns", "time", "LogRecord.time_unix_nano"),
     Column("severity", _I32, "", "OTLP severity number; NULL when unspecified", "LogRecord.severity_number"),
+    Column("severity_text", _STR, "", "what the source calls that severity", "LogRecord.severity_text"),
     Column("entity", _STR, "", "emitting entity", "resource flashover.entity"),
     Column("event_name", _STR, "", "event name, NULL for a plain record", "LogRecord.event_name"),
     Column("body", _STR, "", "text", "LogRecord.body"),
+    Column("trace_hi", _I64, "", "upper 64 bits of the trace id that the record was written in", "LogRecord.trace_id"),
+    Column("trace_lo", _I64, "", "lower 64 bits of that id", "LogRecord.trace_id"),
+    Column("span_id", _I64, "", "id of the span that the record was written in", "LogRecord.span_id"),
     Column("attributes", _MAP, "", "attributes", "LogRecord.attributes"),
     _FRAME,
 ))

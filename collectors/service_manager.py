@@ -10,6 +10,9 @@ import socket
 from collections.abc import Mapping
 from typing import Self
 
+_WAIT_S = 2.0
+"""What is said once may wait so long for a manager with a full queue; a sign of life is not worth a wait."""
+
 
 class ServiceManager:
     """``address``: of the manager's socket, None when there is none; it starts with ``@`` in the abstract namespace.
@@ -28,23 +31,23 @@ class ServiceManager:
 
     def ready(self, status: str) -> bool:
         """The service can be used; ``status`` is what ``systemctl status`` shows."""
-        return self._tell("READY=1", f"STATUS={_one_line(status)}")
+        return self._tell(_WAIT_S, "READY=1", f"STATUS={_one_line(status)}")
 
     def alive(self, status: str) -> bool:
         """The service still runs. Say it at least twice in ``watchdog_s``."""
-        return self._tell("WATCHDOG=1", f"STATUS={_one_line(status)}")
+        return self._tell(0.0, "WATCHDOG=1", f"STATUS={_one_line(status)}")
 
     def stopping(self) -> bool:
         """The service has begun to stop."""
-        return self._tell("STOPPING=1")
+        return self._tell(_WAIT_S, "STOPPING=1")
 
-    def _tell(self, *lines: str) -> bool:
-        """Whether the manager took it. A manager that is gone or slow is no reason to stop taking telemetry."""
+    def _tell(self, wait_s: float, *lines: str) -> bool:
+        """Whether the manager took it within ``wait_s``. One that is gone or slow is no reason to stop taking telemetry."""
         if not self._address:
             return False
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager:
-            manager.setblocking(False)
+            manager.settimeout(wait_s)
             try:
                 manager.sendto("\n".join(lines).encode(), address)
             except OSError:

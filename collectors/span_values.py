@@ -25,6 +25,8 @@ from collectors.wire_arrow import Ints, Mask, Members, byte_lengths, plain_value
 _SLOTS = slots()
 _TYPES = tuple(SPANS.column(name).type for name in ATTEMPT_COLUMNS)
 _MOST_SECONDS = 9e9
+_MOST_BITS = 512
+"""Distinct keys up to which a bit for each is cheaper than sorting."""
 
 
 class SpanValues:
@@ -42,7 +44,7 @@ class SpanValues:
         self._strings, self._bools, self._ints, self._doubles, arrays, maps, self._bytes = members
         self._arrays, self._maps = Members.of(arrays), Members.of(maps)
         self._has_text, self._has_int, self._has_double = valid(self._strings), valid(self._ints), valid(self._doubles)
-        private = [not limits.keep_text and holds_text(name) for name in self._names]
+        private = [name not in _SLOTS and not limits.keep_text and holds_text(name) for name in self._names]
         self._private = np.array(private, np.bool_)[self._codes]
         self._odd_texts: dict[int, str | None] = {}
 
@@ -66,15 +68,17 @@ class SpanValues:
         bad[self._unfit()] = True
         odd = np.zeros(len(self._lists.counts), np.bool_)
         odd[self._owners[bad]] = True
-        odd[_twice(self._owners, self._codes, len(self._names))] = True
-        places = np.array([_SLOTS[name].place if name in _SLOTS else -1 for name in self._names], np.int64)[self._codes]
-        some = places >= 0
-        odd[_twice(self._owners[some], places[some], len(ATTEMPT_COLUMNS))] = True
-        return odd
+        places = np.array([_SLOTS[name].place if name in _SLOTS else -1 for name in self._names], np.int64)
+        odd |= _twice(self._lists, self._codes, np.arange(len(self._names)))
+        return odd | _twice(self._lists, self._codes, places)
 
     def private(self) -> int:
         """Attributes with prompt text, which are in no column."""
         return int(self._private.sum())
+
+    def texts(self) -> pa.Array:
+        """The MAP of all attributes but those with prompt text, none of them promoted."""
+        return self._map(np.arange(len(self._lists.offsets) - 1), ~self._private)
 
     def columns(self, rows: Ints) -> tuple[list[pa.Array], pa.Array]:
         """The promoted columns, in the order of ``ATTEMPT_COLUMNS``, and the MAP of the rest; span i is row ``rows[i]``."""
@@ -204,10 +208,22 @@ def _members_in_order(lists: Members, rows: Ints) -> Ints | None:
     return found
 
 
-def _twice(owners: Ints, codes: npt.NDArray[np.integer], distinct: int) -> Ints:
-    """Owners that have one code twice; codes are below ``distinct``."""
-    if len(owners) < 2:
-        return owners[:0]
-    pairs = np.sort(owners * max(distinct, 1) + codes)
-    found: Ints = pairs[1:][pairs[1:] == pairs[:-1]] // max(distinct, 1)
+def _twice(lists: Members, codes: npt.NDArray[np.integer], what: Ints) -> Mask:
+    """Lists in which two members are the same thing; a member is ``what[its code]``, and no thing if that is negative."""
+    found: Mask = np.zeros(len(lists.counts), np.bool_)
+    if int(what.max(initial=0)) >= _MOST_BITS:
+        pairs = np.sort((lists.owners * (int(what.max()) + 1) + what[codes])[what[codes] >= 0])
+        found[pairs[1:][pairs[1:] == pairs[:-1]] // (int(what.max()) + 1)] = True
+        return found
+    some = np.flatnonzero(lists.counts)
+    if not len(some) or not len(what):
+        return found
+    begins = lists.offsets[:-1][some]
+    things = np.add.reduceat((what >= 0).astype(np.int64)[codes], begins)
+    distinct = np.zeros(len(some), np.int64)
+    for first in range(0, int(what.max()) + 1, 64):
+        within = (what >= first) & (what < first + 64)
+        bits = np.where(within, np.uint64(1) << (np.maximum(what - first, 0) & 63).astype(np.uint64), np.uint64(0))
+        distinct += np.bitwise_count(np.bitwise_or.reduceat(bits[codes], begins))
+    found[some] = distinct < things
     return found

@@ -15,6 +15,10 @@ from collectors.bad_request import BadRequest
 ENCODINGS = ("gzip", "zstd")
 _ZSTD_WINDOW = 8 << 20
 """Bytes of the largest window of the zstd content coding (RFC 9659)."""
+MOST_MEMBERS = 4096
+"""Members of a gzip body, or frames of a zstd body: each costs as much as kilobytes do, also an empty one."""
+_MEMBER_STEP = 256
+"""Bytes first looked at for a member that is not the first: what is not its own is copied."""
 _ZSTD_WORST = 32_768
 """Bytes that one byte of a zstd frame can become: a block of 4 bytes repeats one byte 128 KiB times."""
 
@@ -51,20 +55,28 @@ def _too_large(limit: int) -> NoReturn:
 
 
 def _gunzip(body: bytes, limit: int) -> bytes:
-    plain = b""
-    rest = body
-    while True:
+    parts: list[bytes] = []
+    left = limit
+    at = 0
+    for _ in range(MOST_MEMBERS):
         member = zlib.decompressobj(wbits=31)
-        try:
-            more = member.decompress(rest, limit + 1 - len(plain))
-        except zlib.error:
-            raise BadRequest("malformed", "the body is not gzip, or damaged") from None
-        plain = _within(plain + more if plain else more, limit)
+        step = len(body) if not at else _MEMBER_STEP
+        while at < len(body) and not member.eof:
+            try:
+                part = member.decompress(body[at : at + step], left + 1)
+            except zlib.error:
+                raise BadRequest("malformed", "the body is not gzip, or damaged") from None
+            parts.append(part)
+            left -= len(part)
+            if left < 0:
+                _too_large(limit)
+            at = min(at + step, len(body)) - len(member.unused_data)
+            step *= 4
         if not member.eof:
             raise BadRequest("malformed", "the gzip body is cut short")
-        rest = member.unused_data
-        if not rest.strip(b"\0"):
-            return plain
+        if at == len(body) or (not body[at] and not body[at:].strip(b"\0")):  # padding of zeros is no member
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+    raise BadRequest("too_large", f"the gzip body has more than {MOST_MEMBERS} members")
 
 
 def _unzstd(body: bytes, limit: int) -> bytes:
@@ -83,7 +95,7 @@ def _unzstd_frames(body: bytes, limit: int) -> bytes:
     parts: list[bytes] = []
     left = limit
     frame = _zstd().decompressobj()
-    at = 0
+    at = frames = 0
     while at < len(body):
         end = at + max(64, left // _ZSTD_WORST)
         try:
@@ -96,6 +108,9 @@ def _unzstd_frames(body: bytes, limit: int) -> bytes:
             _too_large(limit)
         at = min(end, len(body)) - len(frame.unused_data)
         if frame.eof and at < len(body):
+            frames += 1
+            if frames == MOST_MEMBERS:
+                raise BadRequest("too_large", f"the zstd body has more than {MOST_MEMBERS} frames")
             frame = _zstd().decompressobj()
     if not frame.eof:
         raise BadRequest("malformed", "the zstd body is cut short")

@@ -7,6 +7,9 @@ silently different: singular messages are declared repeated, so that two on the 
 two; an AnyValue's members are seen as set one by one, so that two set at once (the last one counts) are seen too. Scalars
 of AnyValue sit in a oneof, or "", 0 and false would look unset.
 
+Of malformed bytes ptars reads some that the official classes refuse: tags and lengths beyond 32 bits, and groups a hundred
+deep. Whatever the official classes read, it reads as the same.
+
 Why ptars: traces decode 5 times as fast as with the official classes and lists (reference: 355-430k against 63-74k spans a
 second and core). A wire decoder by numba does 670-890k, and takes 25-35 s of compiling at first use, 76 MB of memory, LLVM
 among the dependencies, and a protobuf parser of our own that must be right on bytes from strangers. Decoding is then not

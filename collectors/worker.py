@@ -56,17 +56,19 @@ class Worker:
     """The only writer of the tables under its journal's uuid.
 
     ``rows`` (by table), ``rejects`` (by signal) and ``drops`` (by reason) count what this worker appended, refused and left
-    out. ``on_work`` is told what it begins to do, and the frame when it decodes a single one. ``skip``: a frame that
-    killed workers before; it is rejected unread.
+    out. ``on_work`` is told what it begins to do, and the last frame when it decodes. ``skip``: a frame that killed
+    workers before; it is rejected unread. ``small_rounds``: at most so many frames a round, up to which frame.
     """
 
     def __init__(self, store: Path, journal: Frames, snapshot: Snapshot, tables: DeltaTables, limits: Limits, *,
-                 skip: int = 0, on_work: Callable[[str, int], None] = lambda doing, frame: None) -> None:
+                 skip: int = 0, small_rounds: tuple[int, int] = (0, 0),
+                 on_work: Callable[[str, int], None] = lambda doing, frame: None) -> None:
         self.snapshot = snapshot
         self.rows: Counter[str] = Counter()
         self.rejects: Counter[str] = Counter()
         self._drops_before = Drops(snapshot.drops)
         self._skip = skip
+        self._small_rounds = small_rounds
         self._on_work = on_work
         self._store = store
         self._journal = journal
@@ -85,11 +87,11 @@ class Worker:
         """What was left out since this worker began, by reason."""
         return dict(Drops(self.snapshot.drops) - self._drops_before)
 
-    def drain(self, *, one_frame: bool = False) -> int:
-        """Take in every synced frame not yet in the tables; returns how many rounds it took. ``one_frame``: one a round."""
+    def drain(self) -> int:
+        """Take in every synced frame not yet in the tables; returns how many rounds it took."""
         rounds = 0
         while self._journal.synced_seq > self.snapshot.seq:
-            self._round(one_frame)
+            self._round()
             rounds += 1
             if rounds % _ROUNDS_A_PIECE == 0 and self._upkeep.step() is not None:
                 self._publish()
@@ -114,17 +116,18 @@ class Worker:
         """Let go of the tables' files."""
         self._duckdb.close()
 
-    def _round(self, one_frame: bool) -> None:
-        self._on_work("decoding", 0)
+    def _round(self) -> None:
+        most, until = self._small_rounds
         edges_in = self._tables.last_frame("edges")
         work = Round(self._emitters, self._memory, self._known, self._state, self.snapshot.ignored_columns, edges_in,
                      self._limits, self._drops)
-        work.take(islice(self._bodies(work, one_frame), 1 if one_frame else None))
+        work.take(islice(self._bodies(work), most if self.snapshot.seq < until else None))
         reached = work.last_frame or self._journal.synced_seq
+        self._on_work("decoding", reached)
         tables = work.tables()
         for name, rows in tables.items():
             has = self._tables.last_frame(name)
-            if has > self.snapshot.seq:
+            if has > self.snapshot.seq and name != "series":  # of these a round has none that the table has
                 rows = rows.filter(pc.greater(rows.column("frame"), has))
             if rows.num_rows:
                 self._tables.append(name, rows, max(reached, has))
@@ -140,18 +143,17 @@ class Worker:
             note_samples(self.snapshot, tables["samples"])
         self._publish()
         self._journal.drop_through(self.snapshot.seq)
+        self._on_work("decoded", 0)
 
-    def _bodies(self, work: Round, one_frame: bool) -> Iterator[tuple[int, Signal, bytes]]:
+    def _bodies(self, work: Round) -> Iterator[tuple[int, Signal, bytes]]:
         for place, body in self._journal.read(self.snapshot.seq):
             if place.seq == self._skip:
-                work.refuse(place.seq, place.signal, f"decoding it ended the worker; {len(body or b'')} bytes are not kept")
+                work.refuse(place.seq, place.signal, "decoding it ended the worker", body or b"")
             elif body is None:
                 said = f"journal frame {place.seq} in {place.path.name} went bad after it was synced and was dropped"
                 if said not in self.snapshot.damage:
                     self.snapshot.damage.append(said)
             else:
-                if one_frame:
-                    self._on_work("decoding", place.seq)
                 yield place.seq, place.signal, body
 
     def _note_spans(self, spans: pa.Table) -> None:

@@ -1,8 +1,8 @@
 """Keeps a worker process alive, tells it which frames are durable, and knows how far it is.
 
-A worker that dies is started anew, later and later while it dies at the same place. After three such deaths it decodes frame by
-frame; the frame that kills it then is rejected unread by the next one, so that no body can stop the collector for good. One
-that makes no progress for long, though frames wait, is first reported as a problem and then killed.
+A worker that dies is started anew, later and later while it dies at the same place; which frames the next one takes together,
+and which it leaves out, is for ``suspects.py`` to say. One that makes no progress for long, though frames wait, is first
+reported as a problem and then killed.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from pathlib import Path
 
 from collectors.clock import Clock
 from collectors.frames import Place
+from collectors.suspects import Suspects
 from collectors.worker_pipe import FRAMES_A_LINE, LINE_BYTES, STOP_LINE, Report, frames_line, read_report
 
-PATIENCE = 3
-"""Deaths at one place before frames are decoded one by one, and before a frame is skipped."""
 KILL_AFTER = 5
 """A stuck worker is killed after so many times the time after which it counts as stuck."""
-_FIRST_DELAY_S, _LONGEST_DELAY_S = 0.2, 30.0
+_FIRST_DELAY_S, _SUSPECT_DELAY_S, _LONGEST_DELAY_S = 0.2, 0.5, 30.0
 _SECOND = 1_000_000_000
 
 
@@ -48,7 +47,7 @@ class WorkerKeeper:
         self._process: Process | None = None
         self._ended_lives = {"rows": Counter[str](), "rejects": Counter[str](), "drops": Counter[str]()}
         self._stopping = False
-        self._skip = 0
+        self._suspects = Suspects()
 
     def tell(self, places: Iterable[Place]) -> None:
         """These frames are durable now."""
@@ -74,20 +73,20 @@ class WorkerKeeper:
 
     async def run(self) -> None:
         """Start workers until ``stop``; returns when the last one has ended."""
-        deaths, delay = 0, _FIRST_DELAY_S
+        delay = _FIRST_DELAY_S
         while True:
             before = self.report.seq
-            code = await self._one_life(careful=deaths >= PATIENCE)
+            code = await self._one_life()
             if self._stopping and not self.waiting:
                 return
-            deaths, delay = (1, _FIRST_DELAY_S) if self.report.seq > before else (deaths + 1, delay)
-            if deaths > PATIENCE and self.report.trying:
-                self._skip = self.report.trying
+            if self.report.seq > before:
+                delay = _FIRST_DELAY_S
+            self._suspects.died(self.report)
             self.restarts += 1
             self._on_event("worker_died", exit_code=code, decoded_seq=self.report.seq, waiting=len(self.waiting),
-                           again_in_s=delay, skip=self._skip)
+                           again_in_s=delay, skip=self._suspects.skip)
             await asyncio.sleep(delay)
-            delay = min(2 * delay, _LONGEST_DELAY_S)
+            delay = min(2 * delay, _SUSPECT_DELAY_S if self.report.trying else _LONGEST_DELAY_S)
 
     def stop(self) -> None:
         """Let the worker decode what is durable, and end."""
@@ -99,12 +98,13 @@ class WorkerKeeper:
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
 
-    async def _one_life(self, *, careful: bool) -> int:
-        extra = (["--careful"] if careful else []) + (["--skip", str(self._skip)] if self._skip else [])
+    async def _one_life(self) -> int:
+        extra = self._suspects.options(self.report.seq)
         process = await asyncio.create_subprocess_exec(
             *self._command, str(self._store), *self._options, *extra, stdin=PIPE, stdout=PIPE, limit=LINE_BYTES,
             start_new_session=True)
         self._process = process
+        self.report = Report(self.report.seq, "starting")
         self._progress_ns = self._monotonic.now_ns()
         self._send_frames(list(self.waiting))
         if self._stopping:

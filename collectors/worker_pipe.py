@@ -19,8 +19,8 @@ FRAMES_A_LINE = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """``seq``: last frame in the tables. ``doing``: what the worker does now. ``trying``: the frame that it decodes alone, 0
-    when it decodes many at once. The counts are those of this worker's life: rows appended by table, records rejected by
+    """``seq``: last frame in the tables. ``doing``: what the worker does now. ``trying``: the last frame of the round that it
+    decodes, 0 while it does not. The counts are those of this worker's life: rows appended by table, records rejected by
     signal, drops by reason."""
 
     seq: int

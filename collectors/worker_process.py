@@ -2,7 +2,8 @@
 
 It learns on stdin which frames are durable, decodes them, keeps the tables small, and reports on stdout. It ends when it is
 told to and has decoded everything, and at once when the process that started it is gone: dying at any point is safe.
-``--careful`` decodes frame by frame and says which before each; ``--skip SEQ`` rejects one that killed workers before.
+``--small-rounds N --until SEQ`` takes at most N frames together up to that one; ``--skip SEQ`` rejects one unread
+(``suspects.py``).
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def _lines(descriptor: int) -> Iterator[bytes]:
 class WorkerProcess:
     """One life of the worker."""
 
-    def __init__(self, store: Path, limits: Limits, careful: bool, skip: int) -> None:
+    def __init__(self, store: Path, limits: Limits, skip: int, small_rounds: tuple[int, int]) -> None:
         identity = read_identity(store)
         if identity is None:
             raise StoreUnreadable(f"{store}: is no store; `flashover collect` makes it and starts the worker itself")
@@ -93,8 +94,8 @@ class WorkerProcess:
         tables = DeltaTables(store, identity)
         sync_unpublished(tables, snapshot)
         self._frames = ToldFrames(store, identity, snapshot.seq)
-        self._careful = careful
-        self._worker = Worker(store, self._frames, snapshot, tables, limits, skip=skip, on_work=self._report)
+        self._worker = Worker(store, self._frames, snapshot, tables, limits, skip=skip, small_rounds=small_rounds,
+                              on_work=self._report)
         self._report("starting")
 
     def run(self) -> None:
@@ -103,7 +104,7 @@ class WorkerProcess:
         while True:
             frames.wait(PAUSE_S, worker.snapshot.seq)
             stopping = frames.stopping
-            if worker.drain(one_frame=self._careful):
+            if worker.drain():
                 self._report("waiting")
             if stopping and frames.synced_seq <= worker.snapshot.seq:
                 break
@@ -123,7 +124,8 @@ def main() -> int:
     """Run the worker of one store; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m collectors.worker_process")
     parser.add_argument("store", type=Path)
-    parser.add_argument("--careful", action="store_true")
+    parser.add_argument("--small-rounds", type=int, default=0)
+    parser.add_argument("--until", type=int, default=0)
     parser.add_argument("--skip", type=int, default=0)
     parser.add_argument("--keep-text", action="store_true", default=None)
     given = parser.parse_args()
@@ -131,7 +133,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         lock = Ownership(given.store, WRITER_NAME, WRITER_ENDS_S)
-        WorkerProcess(given.store, Limits.from_settings(given.keep_text), given.careful, given.skip).run()
+        limits, small_rounds = Limits.from_settings(given.keep_text), (given.small_rounds, given.until)
+        WorkerProcess(given.store, limits, given.skip, small_rounds).run()
         lock.release()
     except FlashoverError as error:
         print(f"flashover collect: worker: {error}", file=sys.stderr, flush=True)

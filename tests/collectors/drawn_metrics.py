@@ -92,7 +92,8 @@ def _histogram_points(odd: bool) -> Any:
     return st.lists(one, max_size=5)
 
 
-_SIDES = st.builds(ExponentialHistogramDataPoint.Buckets, offset=st.integers(-3, 3), bucket_counts=st.lists(_COUNTS, max_size=4))
+_SIDES = st.builds(ExponentialHistogramDataPoint.Buckets, offset=st.integers(-3, 3),
+                   bucket_counts=st.lists(_COUNTS, max_size=4))
 _TEMPORALITY = st.sampled_from([0, 1, 2])
 
 

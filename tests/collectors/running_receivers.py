@@ -46,12 +46,14 @@ class Told(OwnMetrics):
     def __init__(self) -> None:
         self.requests: list[tuple[Transport, Signal | None, Outcome, int]] = []
         self.padding = b""
+        self.pages = 0
 
     def received(self, transport: Transport, signal: Signal | None, outcome: Outcome, wire_bytes: int, seconds: float) -> None:
         assert 0 <= seconds < 3600
         self.requests.append((transport, signal, outcome, wire_bytes))
 
     def page(self, vitals: Vitals) -> bytes:
+        self.pages += 1
         return f"journal_frames {vitals.journal_frames}\n".encode() + self.padding
 
 

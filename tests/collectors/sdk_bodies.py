@@ -145,11 +145,11 @@ _DIALECTS = Dialects()
 
 
 def decoded(*bodies: tuple[Signal, bytes], state: SeriesState | None = None, limits: Limits | None = None,
-            drops: Drops | None = None) -> dict[str, pa.Table]:
+            drops: Drops | None = None, official: bool = False) -> dict[str, pa.Table]:
     """The tables of one round that decodes these bodies as the frames 1, 2, ..., each with its schema, some empty."""
     limits = limits or Limits()
     work = Round(Emitters(limits), SpanMemory(), KnownSeries(set(), _DIALECTS), state or SeriesState(), {}, 0, limits,
-                 Drops() if drops is None else drops)
+                 Drops() if drops is None else drops, official)
     work.take((frame, *body) for frame, body in enumerate(bodies, start=1))
     tables = work.tables()
     for name, table in tables.items():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 from collections import Counter
 from pathlib import Path
 
-from running_collector import RunningCollector
+from running_collector import RunningCollector, wait_until
 from senders import NUMBERS_SQL, Senders
 
 from collectors.store import Store
@@ -40,6 +41,7 @@ def test_kills_of_receiver_and_worker_lose_and_double_nothing(quick_path: Path) 
                 collector.start()
             killed[who] += 1
         senders.end()
+        wait_until(lambda: json.loads(collector.get("/health")[1])["journal_frames"] == 0, seconds=300)
         assert collector.stop() == 0
         assert all(killed[who] >= 5 for who in ("receiver", "worker", "both"))
         found = numbers(quick_path / "store")

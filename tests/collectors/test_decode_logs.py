@@ -147,3 +147,18 @@ def test_a_step_record_needs_no_time_of_its_own() -> None:
     record = log_record(None, stream({"start_ns": pa.array([START + SECOND])}), event_name=STEP)
     tables = decoded(logs_body({}, record))
     assert tables["steps"].column("start_ns").to_pylist() == [START + SECOND] and tables["rejects"].num_rows == 0
+
+
+def test_a_record_tells_the_span_it_was_written_in() -> None:
+    """Ids of zeros are none; a record with an id of another length is kept in the rejects."""
+    request = ExportLogsServiceRequest()
+    records = request.resource_logs.add().scope_logs.add().log_records
+    records.add(time_unix_nano=1, trace_id=bytes(7) + b"\1" + b"\xff" * 8, span_id=b"\x80" + bytes(7), severity_text="WARN")
+    records.add(time_unix_nano=2, trace_id=bytes(16), span_id=bytes(8))
+    records.add(time_unix_nano=3)
+    records.add(time_unix_nano=4, span_id=b"\1")
+    tables = decoded(("logs", request.SerializeToString()))
+    columns = ["ts_ns", "trace_hi", "trace_lo", "span_id", "severity_text"]
+    assert [tuple(row.values()) for row in tables["logs"].select(columns).to_pylist()] == [
+        (1, 1, -1, -(1 << 63), "WARN"), (2, None, None, None, None), (3, None, None, None, None)]
+    assert [row["reason"].split(":")[0] for row in tables["rejects"].to_pylist()] == ["an id has the wrong length"]

@@ -30,6 +30,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.resources import Resource
 from sdk_bodies import ATTRIBUTES, ENTITIES, INT64, TEXTS, TIMES, all_said, decoded, metrics_body
 
+from collectors.limits import Drops
 from collectors.series_state import FIRST_REACH_NS, SeriesState
 from collectors.sink import Signal
 
@@ -248,3 +249,57 @@ def test_a_series_is_what_its_labels_say_whatever_their_order_and_type() -> None
     assert tables["series"].column("frame").to_pylist().count(1) == 1 and tables["series"].num_rows == 3
     assert set(tables["series"].column("signal").to_pylist()) == {"requests.running"}
     assert len(set(tables["samples"].column("series_id").to_pylist())) == 3
+
+
+def test_a_summary_counts_since_its_previous_sample_and_keeps_its_quantiles() -> None:
+    request = ExportMetricsServiceRequest()
+    summary = request.resource_metrics.add().scope_metrics.add().metrics.add(name="gc").summary
+    for second, (seen, total, median) in enumerate([(3, 1.5, 0.25), (5, 2.0, math.nan), (2, 0.5, 0.125)]):
+        point = summary.data_points.add(time_unix_nano=START + second, start_time_unix_nano=START, count=seen, sum=total)
+        point.quantile_values.add(quantile=0.5, value=median)
+    summary.data_points.add(time_unix_nano=START + 9, flags=1)
+    tables = decoded(("metrics", request.SerializeToString()))
+    assert tables["series"].column("type").to_pylist() == ["summary"]
+    rows = tables["samples"].to_pylist()
+    assert [(row["hist_count"], row["hist_sum"]) for row in rows] == [(3, 1.5), (2, 0.5), (2, 0.5), (None, None)]
+    assert [repr(row["quantiles"]) for row in rows] == [
+        *(repr([{"quantile": 0.5, "value": median}]) for median in (0.25, math.nan, 0.125)), "None"]
+
+
+def exponential(metric: MetricMessage) -> Any:
+    return metric.exponential_histogram.data_points.add(time_unix_nano=5)
+
+
+@pytest.mark.parametrize("add", [number, histogram, exponential])
+def test_exemplars_come_with_the_spans_they_were_made_in(add: Callable[..., Any]) -> None:
+    """Prompt text in an exemplar's attributes goes; an id of zeros is none; one of another length is no exemplar."""
+    request, drops = ExportMetricsServiceRequest(), Drops()
+    metrics = request.resource_metrics.add().scope_metrics.add().metrics
+    point = add(metrics.add(name="m"))
+    first = point.exemplars.add(time_unix_nano=3, as_int=7, trace_id=bytes(7) + b"\1" + b"\xff" * 8,
+                                span_id=bytes(7) + b"\2")
+    for key in ("user", "gen_ai.prompt"):
+        first.filtered_attributes.add(key=key).value.string_value = "x"
+    point.exemplars.add(as_double=0.0, trace_id=bytes(16), span_id=bytes(8))
+    add(metrics.add(name="none"))
+    add(metrics.add(name="bad")).exemplars.add(span_id=b"\1")
+    tables = decoded(("metrics", request.SerializeToString()), drops=drops)
+    names = {row["series_id"]: row["name"] for row in tables["series"].to_pylist()}
+    assert {names[row["series_id"]]: row["exemplars"] for row in tables["samples"].to_pylist()} == {"none": None, "m": [
+        {"ts_ns": 3, "value": 7.0, "trace_hi": 1, "trace_lo": -1, "span_id": 2, "attributes": [("user", "x")]},
+        {"ts_ns": None, "value": 0.0, "trace_hi": None, "trace_lo": None, "span_id": None, "attributes": []}]}
+    assert [row["reason"].split(":")[0] for row in tables["rejects"].to_pylist()] == ["metric 'bad'"]
+    assert drops == {"prompt_text": 1}
+
+
+@pytest.mark.parametrize("start", [0, START - 7])
+def test_start_and_extremes_are_as_sent(start: int) -> None:
+    request = ExportMetricsServiceRequest()
+    metrics = request.resource_metrics.add().scope_metrics.add().metrics
+    number(metrics.add(name="n"), start_time_unix_nano=start, as_double=1.0)
+    histogram(metrics.add(name="h"), start_time_unix_nano=start, count=1, sum=-0.0, min=-0.0, max=math.inf)
+    histogram(metrics.add(name="i"), start_time_unix_nano=start, count=1)
+    rows = decoded(("metrics", request.SerializeToString()))["samples"].to_pylist()
+    assert {row["start_ns"] for row in rows} == {start or None}
+    assert sorted(repr((row["hist_sum"], row["hist_min"], row["hist_max"])) for row in rows) == sorted(
+        ["(None, None, None)", "(None, None, None)", "(-0.0, -0.0, inf)"])

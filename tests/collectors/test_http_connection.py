@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-import httpx
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -24,11 +23,18 @@ BODY = log_body(5, "one line")
 HEAD = b"POST /v1/logs HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\n"
 WHOLE = HEAD + b"content-length: %d\r\n\r\n" % len(BODY) + BODY
 CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
-QUICK = ReceiverOptions(grpc=None, read_timeout_s=0.4, max_body=100_000, max_connections=4)
+PATIENT = ReceiverOptions(grpc=None, max_body=100_000, max_connections=4)
+QUICK = ReceiverOptions(grpc=None, max_body=100_000, read_timeout_s=1)
 
 
 @pytest.fixture
 def up() -> Iterator[Running]:
+    with running(PATIENT) as receivers:
+        yield receivers
+
+
+@pytest.fixture
+def quick() -> Iterator[Running]:
     with running(QUICK) as receivers:
         yield receivers
 
@@ -75,46 +81,48 @@ def dribble(client: socket.socket, sent: bytes) -> bytes:
 
 
 def usable(up: Running) -> bool:
-    return httpx.post(f"http://{up.addresses.http}/v1/logs", content=BODY,
-                      headers={"content-type": "application/x-protobuf"}).status_code == 200
-
-
-def test_a_head_that_dribbles_is_cut_off_with_a_reason(up: Running) -> None:
     with connected(up) as client:
+        client.sendall(WHOLE)
+        return answer_of(client)[0] == 200
+
+
+def test_a_head_that_dribbles_is_cut_off_with_a_reason(quick: Running) -> None:
+    with connected(quick) as client:
         said = dribble(client, b"GET /health HTTP/1.1\r\nx: " + b"y" * 500)
     assert said.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
     assert json.loads(said.partition(b"\r\n\r\n")[2])["code"] == 4
-    assert up.told.requests[0][:3] == ("http", None, "timed_out")
-    assert usable(up)
+    assert quick.told.requests[0][:3] == ("http", None, "timed_out")
+    assert usable(quick)
 
 
-def test_a_body_that_dribbles_is_cut_off_with_a_reason(up: Running) -> None:
-    with connected(up) as client:
+def test_a_body_that_dribbles_is_cut_off_with_a_reason(quick: Running) -> None:
+    with connected(quick) as client:
         client.sendall(HEAD + b"content-length: 5000\r\n\r\n")
         said = dribble(client, b"\0")
     assert said.startswith(b"HTTP/1.1 408 ")
     assert b"the request was not there in time" in said
-    assert up.told.requests[0][:3] == ("http", "logs", "timed_out")
-    assert up.door.bodies == []
+    assert quick.told.requests[0][:3] == ("http", "logs", "timed_out")
+    assert quick.door.bodies == []
 
 
 def test_head_and_body_share_one_deadline() -> None:
     with running(ReceiverOptions(grpc=None, read_timeout_s=1)) as up, connected(up) as client:
-        began = time.monotonic()
         client.sendall(HEAD)
         time.sleep(0.7)
-        client.sendall(b"content-length: 5000\r\n\r\n")
+        client.sendall(b"content-length: %d\r\n\r\n" % len(BODY))
+        time.sleep(0.5)
+        with contextlib.suppress(ConnectionError):
+            client.sendall(BODY)
         assert all_of(client).startswith(b"HTTP/1.1 408 ")
-        assert time.monotonic() - began < 1.7  # not 0.7 + 1
 
 
 @pytest.mark.parametrize("sent", [b"", b"\r\n"])
-def test_a_silent_client_is_let_go(up: Running, sent: bytes) -> None:
-    with connected(up) as client:
+def test_a_silent_client_is_let_go(quick: Running, sent: bytes) -> None:
+    with connected(quick) as client:
         client.sendall(sent)
         said = all_of(client)
         assert said == b"" or said.startswith(b"HTTP/1.1 408 ")
-    with connected(up) as client:
+    with connected(quick) as client:
         client.sendall(WHOLE)
         assert answer_of(client)[0] == 200
         client.sendall(b"\r\n")
@@ -204,7 +212,7 @@ def test_a_body_whose_end_is_unclear_is_refused(up: Running, sent: bytes) -> Non
     with connected(up) as client:
         client.sendall(sent)
         assert all_of(client).startswith(b"HTTP/1.1 400 ")
-    assert len(up.outcomes) == 1
+    _until(lambda: up.outcomes == ["malformed"])
     assert up.door.bodies == []
 
 
@@ -251,12 +259,12 @@ def test_a_client_that_leaves_in_the_middle_changes_nothing(up: Running) -> None
     assert usable(up)
 
 
-def test_a_client_that_does_not_read_is_cut_off(up: Running) -> None:
-    up.told.padding = bytes(16 << 20)
-    with connected(up) as client:
+def test_a_client_that_does_not_read_is_cut_off(quick: Running) -> None:
+    quick.told.padding = bytes(16 << 20)
+    with connected(quick) as client:
         client.sendall(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n")
-        _until(lambda: len(up.receivers.connections) == 1)
-        _until(lambda: len(up.receivers.connections) == 0)
+        _until(lambda: quick.told.pages == 1)
+        _until(lambda: len(quick.receivers.connections) == 0)
         assert len(all_of(client)) < 16 << 20
 
 
@@ -318,7 +326,7 @@ _SHARED: list[Running] = []
 
 @pytest.fixture(scope="module", autouse=True)
 def _shared() -> Iterator[None]:
-    with running(ReceiverOptions(grpc=None, read_timeout_s=0.2)) as up:
+    with running(ReceiverOptions(grpc=None, read_timeout_s=2)) as up:
         _SHARED[:] = [up]
         yield
         _SHARED.clear()

@@ -91,3 +91,12 @@ def test_an_hour_of_very_many_samples_is_reckoned_in_slices(quick_path: Path, mo
     assert store.read(SQL) == expected(rows)
     store.keep_up(all_hours=True)
     assert len(store.tables.live("rollups")) == 1 and store.read(SQL) == expected(rows)
+
+
+def test_a_nan_among_numbers_is_known_as_one(quick_path: Path) -> None:
+    """A file's statistics must not hide it: DuckDB would take them for all values."""
+    rows = [gauge(1, at, float("nan") if at == 3 else 0.0) for at in range(6)]
+    store = MadeStore(quick_path / "s")
+    store.put("samples", rows)
+    assert store.read("SELECT count(*) AS n FROM samples WHERE isnan(value)") == [{"n": 1}]
+    assert store.read(SQL) == expected(rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,3 +58,15 @@ def test_a_manager_that_is_gone_or_does_not_read_stops_nothing(manager: tuple[so
     while service.alive("x" * 1000):
         taken += 1
     assert taken
+    assert not service.stopping()
+
+
+def test_what_is_said_once_waits_for_a_manager_that_is_slow(manager: tuple[socket.socket, str]) -> None:
+    listening, address = manager
+    service = ServiceManager(address)
+    while service.alive(""):
+        pass
+    late = threading.Timer(0.2, lambda: listening.recv(4096))
+    late.start()
+    assert service.stopping()
+    late.join()

@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from collectors.bad_request import BadRequest
-from collectors.unpacking import encoding_of, unpack
+from collectors.unpacking import MOST_MEMBERS, encoding_of, unpack
 
 LIMIT = 1 << 20
 STREAMED = zstandard.ZstdCompressor(write_content_size=False)
@@ -77,9 +77,10 @@ def test_a_flipped_bit_never_passes_for_another_body(encoding: str, plain: bytes
 
 
 def gzip_zeros(size: int) -> bytes:
-    packer = zlib.compressobj(1, wbits=31)
-    zeros = bytes(1 << 20)
-    return b"".join([*(packer.compress(zeros) for _ in range(size >> 20)), packer.flush()])
+    """One gzip member of zeros: blocks that do not know of each other, the same one over and over. Its checksum is wrong."""
+    packer = zlib.compressobj(wbits=31)
+    first, block = (packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
+    return first + block * ((size >> 20) - 1) + packer.flush()
 
 
 def zstd_zeros(size: int, **how: bool) -> bytes:
@@ -98,6 +99,20 @@ def test_a_bomb_of_a_gigabyte_stops_at_the_bound(bomb: str) -> None:
         assert tracemalloc.get_traced_memory()[1] < 32 << 20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+@pytest.mark.parametrize("plain", [b"", b"x"])
+def test_members_and_frames_have_a_bound(encoding: str, plain: bytes) -> None:
+    member = PACKERS[encoding][0](plain)
+    assert unpack(member * MOST_MEMBERS, encoding, LIMIT) == plain * MOST_MEMBERS
+    assert outcome(member * (MOST_MEMBERS + 1), encoding) == "too_large"
+    assert outcome(member * 500_000, encoding) == "too_large"
+
+
+def test_zeros_may_pad_a_gzip_body() -> None:
+    assert unpack(gzip.compress(b"a") + bytes(1000), "gzip", LIMIT) == b"a"
+    assert outcome(gzip.compress(b"a") + bytes(1000) + b"b", "gzip") == "malformed"
 
 
 def test_a_frame_that_says_it_is_too_large_is_not_even_begun() -> None:
