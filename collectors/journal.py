@@ -173,7 +173,7 @@ class Journal:
 
     def _start_file(self) -> None:
         self._path = self.folder / f"{self._next_seq:020d}.wal"
-        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         self._size = self._synced_size = 0
         self._buffer += file_header(self.uuid, self._next_seq)
         self._size = HEADER_BYTES

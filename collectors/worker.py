@@ -17,11 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from collectors import settings
+from collectors.clock import Clock, SystemClock
 from collectors.decode_metrics import KnownSeries
 from collectors.delta_tables import DeltaTables
 from collectors.dialects import Dialects
 from collectors.edges import SpanMemory
 from collectors.frames import Place
+from collectors.hours import AHEAD_NS, latest_of
 from collectors.limits import Drops, Limits
 from collectors.live_views import open_duckdb
 from collectors.recovery import known_series, recent_spans
@@ -63,8 +65,9 @@ class Worker:
 
     def __init__(self, store: Path, journal: Frames, snapshot: Snapshot, tables: DeltaTables, limits: Limits, *,
                  skip: int = 0, small_rounds: tuple[int, int] = (0, 0),
-                 on_work: Callable[[str, int], None] = lambda doing, frame: None) -> None:
+                 on_work: Callable[[str, int], None] = lambda doing, frame: None, clock: Clock | None = None) -> None:
         self.snapshot = snapshot
+        self._clock = clock or SystemClock()
         self.rows: Counter[str] = Counter()
         self.rejects: Counter[str] = Counter()
         self._drops_before = Drops(snapshot.drops)
@@ -142,7 +145,7 @@ class Worker:
         if "spans" in tables:
             self._note_spans(tables["spans"])
         if "samples" in tables:
-            note_samples(self.snapshot, tables["samples"])
+            note_samples(self.snapshot, tables["samples"], self._clock.now_ns() + AHEAD_NS)
         self._publish()
         self._journal.drop_through(self.snapshot.seq)
         self._on_work("decoded", 0)
@@ -159,8 +162,8 @@ class Worker:
                 yield place.seq, place.signal, body
 
     def _note_spans(self, spans: pa.Table) -> None:
-        self.snapshot.watermark_ns = max(self.snapshot.watermark_ns, pc.max(spans.column("start_ns")).as_py(),
-                                         pc.max(spans.column("end_ns")).as_py() or 0)
+        for times in (spans.column("start_ns"), spans.column("end_ns")):
+            self.snapshot.watermark_ns = latest_of(times, self._clock.now_ns() + AHEAD_NS, self.snapshot.watermark_ns)
         if self.snapshot.clean_hours:
             late = late_hours(self._duckdb, self._tables, self.snapshot, spans)
             self.snapshot.clean_hours = [hour for hour in self.snapshot.clean_hours if hour not in late]
