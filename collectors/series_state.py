@@ -6,6 +6,7 @@ than the one before, or a count that falls, is a reset, and the point then count
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -86,12 +87,17 @@ class SeriesState:
         return since(now, before) or now
 
     def accumulate(self, series_id: int, delta: float) -> float:
-        """The cumulative value of a sum that is sent as deltas, counted from the first sample the store saw."""
+        """The cumulative value of a sum that is sent as deltas, counted from the first sample the store saw.
+
+        A delta that is NaN or infinite is in its own sample's value and in no later one.
+        """
         state = self._last(series_id, _DELTA_SUM)
         if state is None:
             state = self._state[series_id] = [0.0]
-        state[0] += delta
-        return float(state[0])
+        total = state[0] + delta
+        if math.isfinite(total):
+            state[0] = total
+        return float(total)
 
     def _last(self, series_id: int, length: int) -> list[Any] | None:
         state = self._state.get(series_id)
