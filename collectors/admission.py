@@ -24,8 +24,8 @@ _JSON_WORK = 32
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """``wire``: bytes of one body as sent. ``plain``: of one unpacked; of JSON, which takes many times its size in memory, no
-    more than ``wire`` unpacked. ``held``: of all bodies that are being received over HTTP, beyond which senders must wait; what
-    a connection gathers before it tells is not counted."""
+    more than ``wire`` unpacked. ``held``: of all bodies that are being received over HTTP, beyond which senders must wait, and
+    of all that came over gRPC and are being prepared; what a connection gathers before it tells is not counted."""
 
     wire: int
     plain: int

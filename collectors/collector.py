@@ -7,6 +7,7 @@ Whatever dies, what was acknowledged is in the journal or in the tables, once.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +28,9 @@ from collectors.worker_keeper import WorkerKeeper
 
 DRAIN_S = 60.0
 """So long a collector that was told to end waits for the worker to decode what is in the journal; the rest stays there."""
+
+DROP_AGAIN_S = 5.0
+"""A disk that does not let go of journal files is asked again after this."""
 
 Event = Callable[..., None]
 
@@ -78,7 +82,7 @@ class Collector:
             on_ready(addresses)
             self._service.ready("receiving")
             ending = asyncio.create_task(self._end.wait())
-            await asyncio.wait([ending, worker, dropping], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([ending, worker, dropping, self._commits.commits], return_when=asyncio.FIRST_COMPLETED)
             ending.cancel()
             if dropping.done():
                 dropping.result()
@@ -112,8 +116,12 @@ class Collector:
         if stuck_s := keeper.stuck_s():
             found.append(f"the worker made no progress for {stuck_s:.0f} s at {keeper.report.doing!r}; "
                          f"{len(keeper.waiting)} frames wait")
-        if free < self._bounds.disk_reserve:
-            found.append(f"the disk has {free} bytes free; bodies are refused below {self._bounds.disk_reserve}")
+        elif failing := keeper.failing():
+            found.append(f"{failing}; {len(keeper.waiting)} frames wait")
+        if self._commits.trouble:
+            found.append(f"the last bodies were refused: {self._commits.trouble}")
+        if free <= self._bounds.disk_reserve:
+            found.append(f"the disk has {free} bytes free, of which {self._bounds.disk_reserve} are left alone")
         if self._journal.waiting_bytes > self._bounds.journal_bytes:
             found.append(f"{self._journal.waiting_bytes} bytes of journal wait for decoding; bodies are refused beyond "
                          f"{self._bounds.journal_bytes}")
@@ -129,7 +137,10 @@ class Collector:
         if worker.done():
             worker.result()
             self._journal.close()
-            self._journal.drop_through(self.keeper.report.seq)
+            try:
+                self._journal.drop_through(self.keeper.report.seq)
+            except OSError as error:
+                self._on_event("journal_kept", why=os.strerror(error.errno or 0))
         return len(self.keeper.waiting)
 
     def _synced(self, places: Sequence[Place]) -> None:
@@ -143,7 +154,12 @@ class Collector:
         while True:
             await self._drop.wait()
             self._drop.clear()
-            await self._commits.drop_through(self._decoded)
+            try:
+                await self._commits.drop_through(self._decoded)
+            except OSError as error:
+                self._on_event("journal_kept", why=os.strerror(error.errno or 0), again_in_s=DROP_AGAIN_S)
+                await asyncio.sleep(DROP_AGAIN_S)
+                self._drop.set()
 
     async def _tell_service(self) -> None:
         while self._service.watchdog_s:

@@ -50,12 +50,17 @@ class _Waiting:
 
 
 class GroupCommit:
-    """A ``Door``. Start it in a running event loop; ``on_synced`` is called there with the places of new frames."""
+    """A ``Door``. Start it in a running event loop; ``on_synced`` is called there with the places of new frames.
+
+    ``trouble``: what the disk said of the last bodies; empty when it took them. ``commits``: its work, which only ends after
+    ``stop``, or by a defect.
+    """
 
     def __init__(self, journal: Journal, recent: RecentBodies, bounds: Bounds,
                  on_synced: Callable[[Sequence[Place]], None],
                  free_bytes: Callable[[], int] | None = None) -> None:
         self.queue_bytes = 0
+        self.trouble = ""
         self._journal = journal
         self._recent = recent
         self._bounds = bounds
@@ -66,7 +71,7 @@ class GroupCommit:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._wake = asyncio.Event()
         self._stopping = False
-        self._task = asyncio.get_running_loop().create_task(self._commit_groups())
+        self.commits = asyncio.get_running_loop().create_task(self._commit_groups())
 
     async def admit(self, signal: Signal, body: bytes, packed: bytes = b"") -> bool:
         """As ``Door`` says."""
@@ -95,7 +100,7 @@ class GroupCommit:
         """Refuse new bodies, make those taken durable, and end. The journal stays open."""
         self._stopping = True
         self._wake.set()
-        await self._task
+        await self.commits
         self._thread.shutdown()
 
     def _check_room(self, size: int) -> None:
@@ -125,6 +130,7 @@ class GroupCommit:
                 problem = Refused("disk_full", 30, str(error))
             except OSError as error:
                 problem = Refused("disk_full", 30, f"the disk of the store fails: {error.strerror}")
+            self.trouble = "" if problem is None else str(problem)
             self.queue_bytes -= sum(len(waiting.body) for waiting in group)
             for waiting in group:
                 del self._on_the_way[waiting.digest]

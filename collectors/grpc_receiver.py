@@ -53,6 +53,7 @@ class GrpcReceiver:
         self._metrics = metrics
         self._bearer = bearer
         self._timeout_s = timeout_s
+        self._held = 0
 
     def server(self, max_calls: int) -> Any:
         """A grpc.aio.Server of these methods, without a port. ``max_calls``: at one time; more are refused."""
@@ -89,9 +90,7 @@ class GrpcReceiver:
         try:
             self._bearer.check(_metadata(context).get("authorization", ""))
             sent = await self._read(context)
-            encoding = "gzip" if sent.startswith(_GZIP) else "identity"
-            body = await self._admission.prepare(signal, sent, encoding, json=False)
-            outcome = await self._admission.admit(signal, body)
+            outcome = await self._admission.admit(signal, await self._prepared(signal, sent))
         except BadRequest as bad:
             outcome, failure = bad.outcome, str(bad)
         except Refused as refused:
@@ -106,6 +105,16 @@ class GrpcReceiver:
             status = status_protobuf(code, failure, retry_after_s)
             await context.abort(_CODES[code], failure, (("grpc-status-details-bin", status),))
         return b""
+
+    async def _prepared(self, signal: Signal, sent: bytes) -> bytes:
+        """The plain body, unless too many others wait for the same. Raises BadRequest, Refused."""
+        self._held += len(sent)
+        try:
+            if self._held > self._admission.bounds.held:
+                raise Refused("queue_full", 1, "too many bodies are being received; come back")
+            return await self._admission.prepare(signal, sent, "gzip" if sent.startswith(_GZIP) else "identity", json=False)
+        finally:
+            self._held -= len(sent)
 
     async def _read(self, context: Call) -> bytes:
         try:

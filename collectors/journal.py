@@ -7,6 +7,7 @@ digests of its frames stay for a while in a small file, so that a sender's late 
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from collections import deque
@@ -87,10 +88,13 @@ class Journal:
         self._path = self.folder
         self._size = 0
         self._synced_size = 0
+        self._uncut = False
 
     def put(self, signal: Signal, body: bytes, digest: bytes = NO_DIGEST, *, is_packed: bool = False) -> int:
         """Append one body and return its sequence number; durable only after ``sync``. ``is_packed``: it is one zstd frame,
         else it is plain. StorageFull as in ``sync``."""
+        if self._uncut:
+            raise OSError(errno.EIO, "what failed could not be taken back; a new start reads the journal anew")
         try:
             if self._file is None:
                 self._start_file()
@@ -153,8 +157,9 @@ class Journal:
         for path in sorted(self.folder.glob("*.wal")):
             if path in keep or (first is not None and path.name >= first.name):
                 continue
-            keep_digests(path, self._held.pop(path, []), self._clock.now_ns())
+            keep_digests(path, self._held.get(path, []), self._clock.now_ns())
             path.unlink()
+            self._held.pop(path, None)
 
     def digests(self) -> list[tuple[int, bytes]]:
         """(time received, digest) of the frames in its files."""
@@ -196,13 +201,20 @@ class Journal:
         self._buffer.clear()
 
     def _abandon(self, error: OSError) -> None:
-        """Cut the file back to what was synced, forget what was not, and name a full disk for what it is."""
+        """Cut the file back to what was synced, forget what was not, and name a full disk for what it is.
+
+        When not even that works the journal takes no more: frames written behind what is left over would not be found again.
+        """
         self._buffer.clear()
         self._pending.clear()
         self._next_seq = self.synced_seq + 1
         if self._file is not None:
+            self._uncut = True
             os.ftruncate(self._file, self._synced_size)
             os.lseek(self._file, self._synced_size, os.SEEK_SET)
+            if error.errno not in FULL:
+                os.fsync(self._file)  # the next file's frames have the numbers of those that were cut
+            self._uncut = False
             self._size = self._synced_size
             if self._size <= HEADER_BYTES:
                 self._end_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import socket
 from collections.abc import Callable, Collection
@@ -157,6 +158,10 @@ class Receivers:
         return [said]
 
 
+_FIXES = {errno.EADDRNOTAVAIL: "give an address of this machine with {}",
+          errno.EACCES: "ports below 1024 are for root; give one above with {}"}
+
+
 def _bind(setting: str, address: str) -> socket.socket:
     """A socket bound to HOST:PORT. Raises BadInput, naming the setting, the address and the fix."""
     host, _, port = address.rpartition(":")
@@ -175,8 +180,8 @@ def _bind(setting: str, address: str) -> socket.socket:
         bound.listen()
     except OSError as error:
         bound.close()
-        raise BadInput(f"{setting}: {address}: {error.strerror}; stop what listens there, or give another with {flag}, "
-                       "port 0 for a free one") from None
+        fix = _FIXES.get(error.errno or 0, "stop what listens there, or give another with {}, port 0 for a free one")
+        raise BadInput(f"{setting}: {address}: {error.strerror}; {fix.format(flag)}") from None
     return bound
 
 

@@ -74,4 +74,8 @@ def _prepare_folder(store: Path) -> None:
             sync_all([store, store.absolute().parent])
     except OSError as error:
         kind = StorageFull if error.errno in FULL else BadInput
-        raise kind(f"{store}: cannot be made a store: {error.strerror}") from error
+        raise kind(f"{store}: cannot be made a store: {error.strerror}; give a folder that this user can write to") from error
+    for folder in (store, store / JOURNAL_FOLDER, store / TABLES_FOLDER, *(store / TABLES_FOLDER).iterdir()):
+        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+            raise BadInput(f"{folder}: this user cannot write to it, or the disk is read-only; make it writable, or give "
+                           "another store")

@@ -11,7 +11,8 @@ import os
 import time
 from pathlib import Path
 
-from collectors.errors import StoreBusy
+from collectors.durable import FULL
+from collectors.errors import BadInput, StorageFull, StoreBusy
 
 LOCK_NAME = "owner.lock"
 WRITER_NAME = "writer.lock"
@@ -19,10 +20,15 @@ WRITER_NAME = "writer.lock"
 
 class Ownership:
     """Holds one lock of a store from construction to ``release``. Raises StoreBusy naming the pid of the owner, when the
-    lock is still held after ``wait_s`` seconds."""
+    lock is still held after ``wait_s`` seconds; BadInput, StorageFull when its file cannot be written."""
 
     def __init__(self, store: Path, name: str = LOCK_NAME, wait_s: float = 0.0) -> None:
-        self._descriptor = os.open(store / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self._descriptor = os.open(store / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            kind = StorageFull if error.errno in FULL else BadInput
+            raise kind(f"{store / name}: cannot be written: {error.strerror}; whoever owns a store must be able to write to "
+                       "it") from None
         give_up = time.monotonic() + wait_s
         while True:
             try:

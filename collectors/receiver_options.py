@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import stat
 from dataclasses import dataclass
@@ -68,6 +69,8 @@ def _pair(cert: str, key: str) -> tuple[Path | None, Path | None]:
     for name, path in (("collect.tls_cert", cert), ("collect.tls_key", key)):
         if path and not Path(path).is_file():
             raise BadInput(f"{name}: {path} is no file; give a PEM file")
+        if path and not os.access(path, os.R_OK, effective_ids=True):
+            raise BadInput(f"{name}: {path}: this user cannot read it; give a PEM file that it can")
     return (Path(cert), Path(key)) if cert else (None, None)
 
 

@@ -6,6 +6,7 @@ than the one before, or a count that falls, is a reset, and the point then count
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -91,10 +92,13 @@ class SeriesState:
         return since(now, before) or now
 
     def accumulate(self, series_id: int, delta: float) -> float:
-        """The cumulative value of a sum that is sent as deltas, counted from the first sample the store saw."""
+        """The cumulative value of a sum that is sent as deltas, counted from the first sample the store saw.
+
+        A delta that is NaN or infinite is in its own sample's value and in no later one.
+        """
         state = self._last(series_id, _DELTA_SUM) or [0.0]
         total = float(state[0] + delta)
-        self._put(series_id, [total])
+        self._put(series_id, [total if math.isfinite(total) else state[0]])
         return total
 
     def _put(self, series_id: int, entry: list[Any]) -> None:

@@ -103,28 +103,28 @@ SETTINGS = (
     Setting("collect.tls_key", "--tls-key", "", _matching(r".*"), "a PEM file", "key of the certificate"),
     Setting("collect.token_file", "--token-file", "", _matching(r".*"), "a file with one line",
             "bearer token that senders must give; needed for every address but loopback unless clients are trusted"),
-    Setting("collect.max_body", "", 16 << 20, _size(1 << 10, 1 << 30), "a size like 16MB",
+    Setting("collect.max_body", "", 16 << 20, _size(1 << 10, 1 << 30), "a size from 1KB to 1GB",
             "bytes of one body as sent; more is refused"),
-    Setting("collect.max_plain", "", 64 << 20, _size(1 << 10, 1 << 30), "a size like 64MB",
+    Setting("collect.max_plain", "", 64 << 20, _size(1 << 10, 1 << 30), "a size from 1KB to 1GB",
             "bytes of one body unpacked; more is refused"),
-    Setting("collect.read_timeout_s", "", 15, _whole(1, 3600), "a whole number of seconds",
+    Setting("collect.read_timeout_s", "", 15, _whole(1, 3600), "a whole number of seconds from 1 to 3600",
             "a client that has not sent its whole request by then is cut off"),
-    Setting("collect.max_connections", "", 1000, _whole(1, 10**6), "a whole number", "HTTP connections at one time"),
-    Setting("collect.queue_bytes", "", 64 << 20, _size(1 << 20, 1 << 40), "a size like 64MB",
+    Setting("collect.max_connections", "", 1000, _whole(1, 10**6), "a whole number from 1", "HTTP connections at one time"),
+    Setting("collect.queue_bytes", "", 64 << 20, _size(1 << 20, 1 << 40), "a size from 1MB, like 64MB",
             "bytes of bodies that wait for the disk; beyond it senders are told to come back"),
-    Setting("collect.journal_bytes", "", 4 << 30, _size(1 << 20, 1 << 50), "a size like 4GB",
+    Setting("collect.journal_bytes", "", 4 << 30, _size(1 << 20, 1 << 50), "a size from 1MB, like 4GB",
             "bytes of journal that wait for decoding; beyond it senders are told to come back"),
     Setting("collect.disk_reserve", "", 256 << 20, _size(0, 1 << 50), "a size like 256MB",
             "free bytes of the disk that the journal leaves alone"),
-    Setting("collect.stuck_after_s", "", 60, _whole(1, 10**6), "a whole number of seconds",
+    Setting("collect.stuck_after_s", "", 60, _whole(1, 10**6), "a whole number of seconds from 1",
             "/health fails when decoding made no progress for so long"),
-    Setting("collect.attributes", "", 256, _whole(1, 10**6), "a whole number",
+    Setting("collect.attributes", "", 256, _whole(1, 10**6), "a whole number from 1",
             "attributes of one record; the rest is left out and counted"),
-    Setting("collect.value_chars", "", 16_384, _whole(16, 10**9), "a whole number",
+    Setting("collect.value_chars", "", 16_384, _whole(16, 10**9), "a whole number from 16",
             "characters of one attribute, name or message; the rest is cut and counted"),
-    Setting("collect.body_chars", "", 65_536, _whole(16, 10**9), "a whole number",
+    Setting("collect.body_chars", "", 65_536, _whole(16, 10**9), "a whole number from 16",
             "characters of one log body; the rest is cut and counted"),
-    Setting("collect.series", "", 200_000, _whole(1, 10**9), "a whole number",
+    Setting("collect.series", "", 200_000, _whole(1, 10**9), "a whole number from 1",
             "metric series of a store; samples of others are counted in one overflow series"),
     Setting("collect.keep_text", "--keep-text", False, _yes_or_no, "true or false",
             "whether prompt and completion text is kept"),
@@ -141,7 +141,7 @@ class Settings:
 
     def __init__(self, environ: Mapping[str, str], files: Sequence[Path]) -> None:
         self._environ = environ
-        self._files = [(path, _read(path)) for path in files if path.is_file()]
+        self._files = [(path, _read(path)) for path in files if _is_there(path)]
 
     def resolve(self, name: str, flag: Any = None) -> Resolved:
         """Setting ``name`` (KeyError when the table has none); ``flag`` is the flag's value, None when not given."""
@@ -200,12 +200,21 @@ def _parsed(setting: Setting, given: Any, source: str) -> Any:
         raise BadInput(f"{source}: {given!r} is no value for {setting.name}; it takes {setting.accepts}") from None
 
 
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError:  # in a folder of others, such as the home that a service does not have
+        return False
+
+
 def _read(path: Path) -> dict[str, Any]:
     """The file's values by dotted setting name; a key that is no setting is refused with the nearest that is."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: not TOML: {error}") from None
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}; let this user read it, or take it away") from None
     values: dict[str, Any] = {}
     for table, entries in tables.items():
         keys = entries.items() if isinstance(entries, dict) else [("", entries)]

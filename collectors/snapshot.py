@@ -87,7 +87,10 @@ def _read(path: Path) -> dict[str, Any] | None:
         content = json.loads(data)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        remedy = "let this user read it" if isinstance(error, PermissionError) else _REMEDY
+        raise StoreUnreadable(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
+    except ValueError as error:
         raise StoreUnreadable(f"{path}: cannot be read ({error}); {_REMEDY}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT or "journal" not in content:
         raise StoreUnreadable(f"{path}: is not a Flashover store's file; {_REMEDY}")

@@ -1,13 +1,14 @@
 """Keeps a worker process alive, tells it which frames are durable, and knows how far it is.
 
-A worker that dies is started anew, later and later while it dies at the same place; which frames the next one takes together,
-and which it leaves out, is for ``suspects.py`` to say. One that makes no progress for long, though frames wait, is first
-reported as a problem and then killed.
+A worker that dies is started anew, later and later while it dies at the same place. Which frames the next one takes together,
+and which it leaves out, is for ``suspects.py`` to say, unless the worker named what it ended of: a full disk is no frame's
+fault. One that makes no progress for long, though frames wait, is first reported as a problem and then killed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections import Counter, deque
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from collectors.clock import Clock
+from collectors.errors import BadInput, StoreUnreadable
 from collectors.frames import Place
 from collectors.suspects import Suspects
 from collectors.worker_pipe import FRAMES_A_LINE, LINE_BYTES, STOP_LINE, Report, frames_line, read_report
@@ -23,6 +25,8 @@ KILL_AFTER = 5
 """A stuck worker is killed after so many times the time after which it counts as stuck."""
 _FIRST_DELAY_S, _SUSPECT_DELAY_S, _LONGEST_DELAY_S = 0.2, 0.5, 30.0
 _SECOND = 1_000_000_000
+_SAID_WHY = frozenset({BadInput.exit_code, StoreUnreadable.exit_code})
+"""Exit codes of a worker that named what somebody must mend."""
 
 
 class WorkerKeeper:
@@ -43,7 +47,8 @@ class WorkerKeeper:
         self._monotonic = monotonic
         self._on_decoded, self._on_event = on_decoded, on_event
         self._command, self._options = command, options
-        self._progress_ns = monotonic.now_ns()
+        self._progress_ns = self._moved_ns = monotonic.now_ns()
+        self._deaths = 0
         self._process: Process | None = None
         self._ended_lives = {"rows": Counter[str](), "rejects": Counter[str](), "drops": Counter[str]()}
         self._stopping = False
@@ -52,7 +57,7 @@ class WorkerKeeper:
     def tell(self, places: Iterable[Place]) -> None:
         """These frames are durable now."""
         if not self.waiting:
-            self._progress_ns = self._monotonic.now_ns()
+            self._progress_ns = self._moved_ns = self._monotonic.now_ns()
         new = list(places)
         self.waiting += new
         self._send_frames(new)
@@ -71,6 +76,13 @@ class WorkerKeeper:
         quiet = self._monotonic.now_ns() - self._progress_ns
         return quiet / _SECOND if self.waiting and quiet > self._stuck_after_ns else 0.0
 
+    def failing(self) -> str:
+        """What is wrong when workers die one after another and decode nothing for too long; empty otherwise."""
+        quiet = self._monotonic.now_ns() - self._moved_ns
+        if not self.waiting or not self._deaths or quiet <= self._stuck_after_ns:
+            return ""
+        return f"the worker died {self._deaths} times and decoded nothing for {quiet // _SECOND} s; the log has its last words"
+
     async def run(self) -> None:
         """Start workers until ``stop``; returns when the last one has ended."""
         delay = _FIRST_DELAY_S
@@ -81,12 +93,15 @@ class WorkerKeeper:
                 return
             if self.report.seq > before:
                 delay = _FIRST_DELAY_S
-            self._suspects.died(self.report)
+            if code not in _SAID_WHY:
+                self._suspects.died(self.report)
             self.restarts += 1
+            self._deaths += 1
             self._on_event("worker_died", exit_code=code, decoded_seq=self.report.seq, waiting=len(self.waiting),
                            again_in_s=delay, skip=self._suspects.skip)
             await asyncio.sleep(delay)
-            delay = min(2 * delay, _SUSPECT_DELAY_S if self.report.trying else _LONGEST_DELAY_S)
+            suspicious = self.report.trying and code not in _SAID_WHY
+            delay = min(2 * delay, _SUSPECT_DELAY_S if suspicious else _LONGEST_DELAY_S)
 
     def stop(self) -> None:
         """Let the worker decode what is durable, and end."""
@@ -100,9 +115,13 @@ class WorkerKeeper:
 
     async def _one_life(self) -> int:
         extra = self._suspects.options(self.report.seq)
-        process = await asyncio.create_subprocess_exec(
-            *self._command, str(self._store), *self._options, *extra, stdin=PIPE, stdout=PIPE, limit=LINE_BYTES,
-            start_new_session=True)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command, str(self._store), *self._options, *extra, stdin=PIPE, stdout=PIPE, limit=LINE_BYTES,
+                start_new_session=True)
+        except OSError as error:  # no memory, or too many processes
+            self._on_event("worker_not_started", why=os.strerror(error.errno or 0))
+            return BadInput.exit_code
         self._process = process
         self.report = Report(self.report.seq, "starting")
         self._progress_ns = self._monotonic.now_ns()
@@ -129,6 +148,7 @@ class WorkerKeeper:
             self._progress_ns = self._monotonic.now_ns()
         self.report = report
         if moved:
+            self._deaths, self._moved_ns = 0, self._monotonic.now_ns()
             while self.waiting and self.waiting[0].seq <= report.seq:
                 self.waiting.popleft()
             self._on_decoded(report.seq)

@@ -16,10 +16,11 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from collectors.delta_tables import DeltaTables
-from collectors.errors import FlashoverError, StoreUnreadable
+from collectors.errors import FlashoverError, StorageFull, StoreUnreadable
 from collectors.frames import Place
 from collectors.journal import read_frames
 from collectors.limits import Limits
@@ -154,9 +155,21 @@ def main() -> int:
         WorkerProcess(given.store, limits, given.skip, small_rounds).run()
         lock.release()
     except FlashoverError as error:
-        print(f"flashover collect: worker: {error}", file=sys.stderr, flush=True)
+        _say(str(error))
         return error.exit_code
+    except OSError as error:
+        if error.errno is None:  # a library's own, about what it was given
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        _say(f"{os.strerror(error.errno)}{where}")
+        return StorageFull.exit_code
     return 0
+
+
+def _say(text: str) -> None:
+    """A line on stderr, as far as it goes: that may lie on the same full disk, and the exit code must be right."""
+    with suppress(OSError):
+        os.write(2, f"flashover collect: worker: {' '.join(text.split())}\n".encode())
 
 
 if __name__ == "__main__":

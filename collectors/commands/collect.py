@@ -34,6 +34,7 @@ def collect(
     keep_text: Annotated[bool | None, typer.Option("--keep-text", help="keep prompt and completion text")] = None,
 ) -> None:
     """Receive OTLP into STORE. Prints one line when ready; ends on SIGTERM or Ctrl-C, after decoding what it has."""
+    settings.current().resolve_all()  # those that the worker reads too, before anything is acknowledged
     options = ReceiverOptions.from_settings(http, grpc, tls_cert, tls_key, token_file)
 
     async def live(log: EventLog) -> int:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from otlp_bodies import START, log_body
 from running_collector import RunningCollector, wait_until
 from senders import NUMBERS_SQL, Senders, numbered_body
 
@@ -163,13 +164,63 @@ def test_a_full_disk_is_answered_503_and_costs_nothing(small_disk: Path) -> None
                 except OSError:
                     break
         wait_until(lambda: senders.refused.get(503, 0) > 20)
+        status, said = collector.get("/health")
+        assert status == 503 and "disk" in json.loads(said)["problems"][0]
         before = len(senders.answered)
         (small_disk / "ballast").unlink()
         senders.wait_for(100)
         senders.end()
         wait_until(lambda: json.loads(collector.get("/health")[1])["journal_frames"] == 0)
+        assert collector.get("/health")[0] == 200
         assert collector.stop() == 0
         assert set(senders.refused) == {503} and len(senders.answered) > before
         assert numbers(collector.store) == Counter(senders.answered)
     finally:
         collector.end()
+
+
+def test_no_body_is_given_up_because_the_disk_was_full_for_long(small_disk: Path) -> None:
+    """A worker that cannot write its rows dies again and again; the frame that it dies of is not to blame. The log lies on the
+    same disk."""
+    collector = RunningCollector(small_disk / "store")
+    try:
+        collector.start()
+        wait_until(lambda: json.loads(collector.get("/health")[1])["doing"] == "starting")
+        worker = collector.worker_pid() or 0
+        os.kill(worker, signal.SIGSTOP)
+        assert collector.post(*numbered_body(1))[0] == 200
+        (small_disk / "ballast").write_bytes(b"x" * shutil.disk_usage(small_disk).free)
+        os.kill(worker, signal.SIGCONT)
+        wait_until(lambda: json.loads(collector.get("/health")[1])["restarts"] > 4)
+        (small_disk / "ballast").unlink()
+        wait_until(lambda: json.loads(collector.get("/health")[1])["decoded_seq"] == 1)
+        assert collector.stop() == 0
+        assert numbers(collector.store) == {1: 1}
+    finally:
+        collector.end()
+
+
+def test_a_wrong_setting_of_the_worker_is_named_before_anything_is_taken(quick_path: Path) -> None:
+    for name, given in (("COLLECT_SERIES", "lots"), ("STORE_KEEP_HOURS", "-1"), ("STORE_DUCKDB_MEMORY", "much")):
+        collector = RunningCollector(quick_path / "store", **{f"FLASHOVER_{name}": given})
+        with pytest.raises(AssertionError, match=rf"\$FLASHOVER_{name}: '{given}' is no value for"):
+            collector.start()
+    assert not (quick_path / "store").exists()
+
+
+def test_journal_files_are_for_the_collector_and_its_group_and_stay_while_they_must(collector: RunningCollector) -> None:
+    collector.start()
+    in_the_way = collector.store / "journal" / "00000000000000000001.seen"
+    in_the_way.mkdir()
+    bodies = [log_body(START, os.urandom(5 << 20).hex()) for _ in range(2)]
+    for body in bodies:  # together beyond the size at which a file whose frames are decoded is removed
+        assert collector.post("logs", body)[0] == 200
+    (wal,) = journal_files(collector.store)
+    assert wal.stat().st_mode & 0o777 == 0o640
+    wait_until(lambda: "journal_kept" in collector.said())
+    assert collector.post("logs", bodies[0])[0] == 200
+    assert collector.get("/health")[0] == 200 and wal.exists()
+    in_the_way.rmdir()
+    wait_until(lambda: not wal.exists())
+    assert in_the_way.is_file()
+    assert collector.stop() == 0

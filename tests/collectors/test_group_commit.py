@@ -172,3 +172,47 @@ def test_a_sender_that_leaves_takes_nothing_from_the_others(tmp_path: Path) -> N
         await desk.door.stop()
 
     run(work())
+
+
+def test_what_cannot_be_taken_back_ends_the_taking(tmp_path: Path) -> None:
+    """A write fails and the file cannot be cut: nothing is written behind what is left over, until recovery has read it."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+
+    def write(descriptor: int, data: memoryview) -> int:
+        written = os.write(descriptor, data)
+        if b"bad" in bytes(data):
+            os.dup2(nothing, descriptor)  # which is cut, and written, by nobody
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return written
+
+    async def work() -> None:
+        desk = Desk(tmp_path, write=write)
+        assert await outcome(desk.door, b"good") == "new"
+        assert desk.door.trouble == ""
+        for body in (b"bad", b"bad", b"another"):
+            assert await outcome(desk.door, body) == "disk_full"
+            assert desk.door.trouble.startswith("the disk of the store fails: ")
+        assert await outcome(desk.door, b"good") == "known"
+        assert [place.seq for place in desk.told] == [1]
+        await desk.door.stop()
+        desk.journal.close()
+        assert desk.bodies() == [b"good", b"bad"]  # whole, as it happened; a retry of it is known then
+
+    run(work())
+    os.close(nothing)
+
+
+def test_a_defect_ends_the_door_s_work_and_is_seen(tmp_path: Path) -> None:
+    def write(descriptor: int, data: memoryview) -> int:
+        raise ZeroDivisionError
+
+    async def work() -> None:
+        desk = Desk(tmp_path, write=write)
+        waiting = asyncio.create_task(outcome(desk.door, b"body"))
+        await asyncio.wait([desk.door.commits])
+        with pytest.raises(ZeroDivisionError):
+            desk.door.commits.result()
+        assert not waiting.done()  # and nobody is told that it was kept
+        waiting.cancel()
+
+    run(work())

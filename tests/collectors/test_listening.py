@@ -96,7 +96,8 @@ def test_two_receivers_never_share_a_port() -> None:
 
 @pytest.mark.parametrize(("address", "reason"), [
     ("127.0.0.1:70000", "there is no port 70000"), ("[::zz]:1", "is no address of this machine"),
-    ("203.0.113.9:4318", "Cannot assign requested address"), ("127.0.0.1:x", "is no address")])
+    ("203.0.113.9:4318", "Cannot assign requested address; give an address of this machine with --"),
+    ("127.0.0.1:x", "is no address")])
 @pytest.mark.parametrize("which", ["http", "grpc"])
 def test_an_address_that_cannot_be_is_named(which: str, address: str, reason: str) -> None:
     with pytest.raises(BadInput, match=rf"collect\.{which}: {re.escape(address)}: {reason}"):

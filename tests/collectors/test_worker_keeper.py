@@ -34,6 +34,7 @@ WORKER = textwrap.dedent('''
             if os.path.exists(hang):
                 os.unlink(hang); time.sleep(600)
             if os.path.exists(kill) and number != given["--skip"]: os._exit(9)
+            if os.path.exists(os.path.join(store, "disk-is-full")): os._exit(3)
         seq = numbers[-1]
         open(state + ".new", "w").write(str(seq))
         os.replace(state + ".new", state)
@@ -139,5 +140,47 @@ def test_counts_go_on_over_the_lives_of_workers(tmp_path: Path) -> None:
         scene = Scene(tmp_path, 4)
         await scene.play(lambda: scene.keeper.report.seq == 4)
         assert scene.keeper.counts("rows") == {"logs": scene.keeper.restarts + 1}
+
+    asyncio.run(asyncio.wait_for(work(), 60))
+
+
+def test_no_frame_is_skipped_for_what_the_worker_named_as_the_cause(tmp_path: Path) -> None:
+    """As long as the disk is full, and it is told as a problem."""
+    (tmp_path / "disk-is-full").touch()
+
+    async def work() -> None:
+        scene, said = Scene(tmp_path, 1, stuck_after_s=0.5), list[str]()
+
+        def done() -> bool:
+            if scene.keeper.restarts > 4 and scene.keeper.failing():
+                said.append(scene.keeper.failing())
+                (tmp_path / "disk-is-full").unlink(missing_ok=True)
+            return scene.keeper.report.seq == 1
+
+        await scene.play(done)
+        assert said[0].startswith("the worker died 5 times and decoded nothing for ")
+        assert [fields["exit_code"] for _, fields in scene.events] == [3] * len(scene.events)
+        assert {fields["skip"] for _, fields in scene.events} == {0}
+        assert scene.keeper.failing() == ""
+
+    asyncio.run(asyncio.wait_for(work(), 120))
+
+
+def test_a_worker_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
+    async def work() -> None:
+        events = list[tuple[str, dict[str, Any]]]()
+        script = tmp_path / "worker"
+        keeper = WorkerKeeper(tmp_path, [], 0, 60.0, MonotonicClock(), lambda seq: None,
+                              lambda name, **fields: events.append((name, fields)), command=(str(script),))
+        running = asyncio.create_task(keeper.run())
+        while keeper.restarts < 2:
+            await asyncio.sleep(0.01)
+        script.write_text(f"#!{sys.executable}\n{WORKER}")
+        script.chmod(0o700)
+        while keeper.report.doing != "starting" or keeper.pid is None:
+            await asyncio.sleep(0.01)
+        keeper.stop()
+        await running
+        assert events[0] == ("worker_not_started", {"why": "No such file or directory"})
 
     asyncio.run(asyncio.wait_for(work(), 60))

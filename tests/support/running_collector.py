@@ -83,9 +83,13 @@ class RunningCollector:
 
     def post(self, signal_name: Signal, body: bytes, timeout_s: float = 30.0) -> tuple[int, bytes]:
         """One request by a connection of its own: status and answer. OSError or HTTPException when there is none."""
+        return self.post_as(signal_name, body, "application/x-protobuf", timeout_s)
+
+    def post_as(self, signal_name: Signal, body: bytes, content_type: str, timeout_s: float = 30.0) -> tuple[int, bytes]:
+        """As ``post``, of any content type."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
         try:
-            connection.request("POST", f"/v1/{signal_name}", body, {"content-type": "application/x-protobuf"})
+            connection.request("POST", f"/v1/{signal_name}", body, {"content-type": content_type})
             answer = connection.getresponse()
             return answer.status, answer.read()
         finally:
