@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from collectors.bad_request import BadRequest
 from collectors.door import Door
 from collectors.otlp_json import to_protobuf
 from collectors.own_metrics import Outcome
 from collectors.sink import Signal
-from collectors.unpacking import unpack
+from collectors.unpacking import is_one_frame, unpack
 from collectors.well_formed import check_protobuf
 
 INLINE_BYTES = 512 << 10
@@ -31,6 +32,13 @@ class Bounds:
     held: int
 
 
+class Prepared(NamedTuple):
+    """A body in protobuf's binary form, and the same as one zstd frame if it came as one; else ``packed`` is empty."""
+
+    plain: bytes
+    packed: bytes = b""
+
+
 class Admission:
     """Prepares bodies and hands them to the door; large ones in a thread, so that small ones and /health need not wait."""
 
@@ -39,8 +47,8 @@ class Admission:
         self._door = door
         self._threads = ThreadPoolExecutor(1, "admission")
 
-    async def prepare(self, signal: Signal, sent: bytes, encoding: str, *, json: bool) -> bytes:
-        """The body in protobuf's binary form, as the door takes it. Raises BadRequest."""
+    async def prepare(self, signal: Signal, sent: bytes, encoding: str, *, json: bool) -> Prepared:
+        """The body as the door takes it. Raises BadRequest."""
         small = INLINE_BYTES // _JSON_WORK if json else INLINE_BYTES
         limit = min(self.bounds.wire, self.bounds.plain) if json else self.bounds.plain
         try:
@@ -49,20 +57,21 @@ class Admission:
             if bad.outcome != "too_large":
                 raise
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, lambda: _binary(signal, unpack(sent, encoding, limit), json))
-        return _binary(signal, plain, json)
+            return await loop.run_in_executor(
+                self._threads, lambda: _prepared(signal, sent, encoding, unpack(sent, encoding, limit), json))
+        return _prepared(signal, sent, encoding, plain, json)
 
-    async def admit(self, signal: Signal, body: bytes) -> Outcome:
+    async def admit(self, signal: Signal, body: Prepared) -> Outcome:
         """``ok`` when the body is durable, ``duplicate`` when it was before. Raises Refused. Nothing is nothing to keep."""
-        return "ok" if not body or await self._door.admit(signal, body) else "duplicate"
+        return "ok" if not body.plain or await self._door.admit(signal, *body) else "duplicate"
 
     def close(self) -> None:
         """Give the thread back, after what it does now."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
 
-def _binary(signal: Signal, plain: bytes, json: bool) -> bytes:
+def _prepared(signal: Signal, sent: bytes, encoding: str, plain: bytes, json: bool) -> Prepared:
     if json:
-        return to_protobuf(signal, plain)
+        return Prepared(to_protobuf(signal, plain))
     check_protobuf(signal, plain)
-    return plain
+    return Prepared(plain, sent if encoding == "zstd" and is_one_frame(sent, plain) else b"")

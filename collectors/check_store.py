@@ -31,6 +31,7 @@ from collectors.recent_bodies import FOLDER as FOLDER_OF_JOURNAL
 from collectors.recovery import read_journal
 from collectors.schema import TABLES
 from collectors.snapshot import Snapshot, read_identity, read_snapshot
+from collectors.state_file import PREFIX, read_state
 
 _CHUNK = 1 << 20
 
@@ -74,12 +75,21 @@ def check_store(store: Path) -> list[Finding]:
                              "no table can be read", _FROM_COPY))
     for name, version in snapshot.tables.items():
         found += _table_damage(store, name, version)
-    if snapshot.tables and found:
+    found += _state_damage(store, snapshot)
+    if (snapshot.tables or snapshot.series_file) and found:
         found = _still_true(store, snapshot, found)
     return found + _journal_damage(store, identity)
 
 
 _FROM_COPY = "restore the file from a copy"
+
+
+def _state_damage(store: Path, snapshot: Snapshot) -> Iterator[Finding]:
+    try:
+        read_state(store, snapshot.series_file)
+    except StoreUnreadable as error:
+        path, _, state = str(error).partition(": ")
+        yield Finding(path, state.partition("; ")[0], "no row, but nothing more can be taken in", _FROM_COPY)
 
 
 def _log_damage(store: Path) -> Iterator[Finding]:
@@ -178,6 +188,8 @@ def _rows_of(name: str, file: DataFile) -> str:
 def _still_true(store: Path, checked: Snapshot, found: list[Finding]) -> list[Finding]:
     """Without what a writer has taken out and deleted since the snapshot was read."""
     now = read_snapshot(store)
+    if now is not None and now.series_file != checked.series_file:
+        found = [finding for finding in found if not Path(finding.path).name.startswith(PREFIX)]
     if now is None or now.tables == checked.tables:
         return found
     live = {str(table_path(store, name) / file.path) for name, version in now.tables.items()

@@ -26,6 +26,7 @@ from collectors.hours import HOUR, TIME_COLUMNS
 from collectors.parquet_settings import ROW_GROUP_ROWS, writer_settings
 from collectors.schema import TABLES
 
+_WRITE_BYTES = 1 << 18
 _NAME = re.compile(r"(?P<columns>[0-9a-f]{8})-(?P<crc>[0-9a-f]{8})-[0-9a-f]{32}\.parquet")
 _HOUR = re.compile(rf"(?:^|/){HOUR}=([^/]+)/")
 
@@ -87,6 +88,7 @@ def write_data_file(table: Path, name: str, hour: str, batches: Iterable[pa.Reco
         with part.open("wb", buffering=0) as raw:
             sink = _Summed(raw.fileno())
             rows, first, last = _write(sink, name, batches)
+            sink.flush()
             os.fsync(raw.fileno())
         final = folder / f"{columns_mark(name)}-{sink.crc:08x}-{uuid.uuid4().hex}.parquet"
         part.rename(final)
@@ -131,7 +133,7 @@ def _groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterable[pa
 
 
 class _Summed:
-    """What pyarrow writes a file through: counts its bytes and sums them up."""
+    """What pyarrow writes a file through, in many small pieces: gathers them, counts their bytes and sums them up."""
 
     closed = False
 
@@ -139,21 +141,26 @@ class _Summed:
         self.crc = 0
         self.size = 0
         self._descriptor = descriptor
+        self._held = bytearray()
 
     def write(self, data: pa.Buffer | bytes) -> int:
         view = memoryview(data).cast("B")
-        self.crc = zlib.crc32(view, self.crc)
+        self._held += view
         self.size += len(view)
-        left = view
-        while left:
-            left = left[os.write(self._descriptor, left):]
+        if len(self._held) >= _WRITE_BYTES:
+            self.flush()
         return len(view)
 
     def tell(self) -> int:
         return self.size
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Give what was gathered to the file."""
+        self.crc = zlib.crc32(self._held, self.crc)
+        left = memoryview(bytes(self._held))
+        while left:
+            left = left[os.write(self._descriptor, left):]
+        self._held.clear()
 
     def close(self) -> None:
         """The file is closed by whoever opened it."""

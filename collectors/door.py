@@ -23,8 +23,9 @@ class Refused(Exception):
 class Door(Protocol):
     """Takes plain, well-formed Export*ServiceRequest bodies in protobuf's binary form."""
 
-    async def admit(self, signal: Signal, body: bytes) -> bool:
+    async def admit(self, signal: Signal, body: bytes, packed: bytes = b"") -> bool:
         """Return when the body is durable; False when the same body was admitted before (a retry), which changes nothing.
+        ``packed``: the body as one zstd frame, where the sender has packed it so; it need not be packed again.
 
         Raises Refused. A caller that is cancelled leaves it open whether the body was kept.
         """

@@ -62,10 +62,9 @@ def file_header(journal: uuid.UUID, first_seq: int) -> bytes:
     return head + struct.pack("<I", zlib.crc32(head))
 
 
-def encode(journal: uuid.UUID, seq: int, signal: Signal, body: bytes, compressor: zstandard.ZstdCompressor,
-           received_ns: int = 0, digest: bytes = NO_DIGEST) -> bytes:
-    """One frame. ``body`` is the plain OTLP body."""
-    packed = compressor.compress(body)
+def encode(journal: uuid.UUID, seq: int, signal: Signal, packed: bytes, received_ns: int = 0,
+           digest: bytes = NO_DIGEST) -> bytes:
+    """One frame. ``packed`` is the OTLP body as one zstd frame that says its size."""
     rest = struct.pack("<QBQ16s", seq, _CODES[signal], received_ns, digest)
     return struct.pack("<II", len(packed), _checksum(journal, len(packed), rest, packed)) + rest + packed
 

@@ -44,6 +44,7 @@ class Bounds:
 class _Waiting:
     signal: Signal
     body: bytes
+    is_packed: bool
     digest: bytes
     done: asyncio.Future[None]
 
@@ -72,7 +73,7 @@ class GroupCommit:
         self._stopping = False
         self.commits = asyncio.get_running_loop().create_task(self._commit_groups())
 
-    async def admit(self, signal: Signal, body: bytes) -> bool:
+    async def admit(self, signal: Signal, body: bytes, packed: bytes = b"") -> bool:
         """As ``Door`` says."""
         digest = digest_of(signal, body)
         if digest in self._recent:
@@ -81,11 +82,12 @@ class GroupCommit:
         if first is not None:
             await asyncio.shield(first)
             return False
-        self._check_room(len(body))
+        held = packed or body
+        self._check_room(len(held))
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._on_the_way[digest] = done
-        self._waiting.append(_Waiting(signal, body, digest, done))
-        self.queue_bytes += len(body)
+        self._waiting.append(_Waiting(signal, held, bool(packed), digest, done))
+        self.queue_bytes += len(held)
         self._wake.set()
         await asyncio.shield(done)
         return True
@@ -144,7 +146,7 @@ class GroupCommit:
 
     def _write(self, group: list[_Waiting]) -> list[Place]:
         for waiting in group:
-            self._journal.put(waiting.signal, waiting.body, waiting.digest)
+            self._journal.put(waiting.signal, waiting.body, waiting.digest, is_packed=waiting.is_packed)
         return self._journal.sync()
 
 

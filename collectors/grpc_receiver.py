@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Protocol
 
 import grpc
 
-from collectors.admission import Admission
+from collectors.admission import Admission, Prepared
 from collectors.bad_request import RPC_CODE, BadRequest, outcome_of
 from collectors.bearer import Bearer
 from collectors.door import Refused
@@ -106,8 +106,8 @@ class GrpcReceiver:
             await context.abort(_CODES[code], failure, (("grpc-status-details-bin", status),))
         return b""
 
-    async def _prepared(self, signal: Signal, sent: bytes) -> bytes:
-        """The plain body, unless too many others wait for the same. Raises BadRequest, Refused."""
+    async def _prepared(self, signal: Signal, sent: bytes) -> Prepared:
+        """The body, ready to be admitted, unless too many others wait for the same. Raises BadRequest, Refused."""
         self._held += len(sent)
         try:
             if self._held > self._admission.bounds.held:

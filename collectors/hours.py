@@ -6,9 +6,12 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 HOUR_NS = 3_600_000_000_000
 HOUR = "hour"
+AHEAD_NS = 600_000_000_000
+"""Telemetry may be so far ahead of the machine's clock; a time beyond it does not say that hours are over."""
 
 TIME_COLUMNS = {"spans": "start_ns", "requests": "arrival_ns", "steps": "start_ns", "samples": "ts_ns",
                 "events": "ts_ns", "logs": "ts_ns", "rollups": "minute_ns"}
@@ -23,6 +26,12 @@ def hour_name(number: int) -> str:
 def hour_number(name: str) -> int:
     """The number since the epoch of an hour by its name."""
     return int(datetime.strptime(name, "%Y-%m-%dT%H").replace(tzinfo=UTC).timestamp()) // 3600
+
+
+def latest_of(times: pa.ChunkedArray, at_most: int, so_far: int) -> int:
+    """The latest of ``so_far`` and those times that are at most ``at_most``; NULLs are none."""
+    found = pc.max(times.filter(pc.less_equal(times, at_most))).as_py()
+    return so_far if found is None else max(so_far, int(found))
 
 
 def rows_by_hour(name: str, rows: pa.Table) -> list[tuple[str, pa.Table]]:

@@ -12,6 +12,7 @@ import os
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 
 import zstandard
@@ -47,15 +48,15 @@ def scan_all(store: Path, journal: uuid.UUID) -> list[Scan]:
 
 def read_frames(journal: uuid.UUID, places: Iterable[Place]) -> Iterator[tuple[Place, bytes | None]]:
     """The frames at ``places`` with their plain bodies; None for one that went bad."""
-    for place in places:
-        with place.path.open("rb", buffering=0) as file:
-            data = os.pread(file.fileno(), place.size, place.offset)
-        try:
-            seq, _, body = decode(journal, data)
-        except ValueError:
-            yield place, None
-            continue
-        yield place, body if seq == place.seq else None
+    for path, there in groupby(places, lambda place: place.path):
+        with path.open("rb", buffering=0) as file:
+            for place in there:
+                try:
+                    seq, _, body = decode(journal, os.pread(file.fileno(), place.size, place.offset))
+                except ValueError:
+                    yield place, None
+                    continue
+                yield place, body if seq == place.seq else None
 
 
 class Journal:
@@ -89,15 +90,17 @@ class Journal:
         self._synced_size = 0
         self._uncut = False
 
-    def put(self, signal: Signal, body: bytes, digest: bytes = NO_DIGEST) -> int:
-        """Append one body and return its sequence number; durable only after ``sync``. StorageFull as in ``sync``."""
+    def put(self, signal: Signal, body: bytes, digest: bytes = NO_DIGEST, *, is_packed: bool = False) -> int:
+        """Append one body and return its sequence number; durable only after ``sync``. ``is_packed``: it is one zstd frame,
+        else it is plain. StorageFull as in ``sync``."""
         if self._uncut:
             raise OSError(errno.EIO, "what failed could not be taken back; a new start reads the journal anew")
         try:
             if self._file is None:
                 self._start_file()
             now = self._clock.now_ns()
-            frame = encode(self.uuid, self._next_seq, signal, body, self._compressor, now, digest)
+            packed = body if is_packed else self._compressor.compress(body)
+            frame = encode(self.uuid, self._next_seq, signal, packed, now, digest)
             self._pending.append(Place(self._next_seq, signal, self._path, self._size, len(frame), now, digest))
             self._buffer += frame
             self._size += len(frame)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pyarrow as pa
 from google.protobuf.message import Message
 
@@ -31,6 +34,10 @@ class Rejects:
         else:
             self._drops["prompt_text"] += 1
             self._rows.append((frame, signal, f"{reason} ({len(body)} bytes, not kept: they may hold text)", None))
+
+    def add_row(self, frame: int, signal: Signal, reason: str, row: dict[str, Any]) -> None:
+        """Keep one row that was decoded, as JSON: prompt text in it is gone already."""
+        self._rows.append((frame, signal, reason, json.dumps(row, default=repr).encode()))
 
     def table(self) -> pa.Table:
         """The rows as Arrow, schema REJECTS, in the order of the frames."""

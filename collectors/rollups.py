@@ -18,10 +18,9 @@ from collections.abc import Iterator
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from collectors.delta_tables import DeltaTables
-from collectors.hours import HOUR, HOUR_NS, hour_name, hour_number
+from collectors.hours import HOUR, HOUR_NS, hour_name, hour_number, latest_of
 from collectors.live_views import create_view
 from collectors.schema import ROLLUPS
 from collectors.snapshot import Snapshot
@@ -50,10 +49,11 @@ def rollups_sql(samples: str = "samples") -> str:
 FROM {samples} GROUP BY series_id, {_MINUTE}"""
 
 
-def note_samples(snapshot: Snapshot, samples: pa.Table) -> None:
-    """Take in that samples came: how late it is by their times, and which rolled hours they belong to."""
+def note_samples(snapshot: Snapshot, samples: pa.Table, latest_ns: int) -> None:
+    """Take in that samples came: how late it is by their times, and which rolled hours they belong to. Times after
+    ``latest_ns`` say nothing of how late it is."""
     times = samples.column("ts_ns")
-    snapshot.sample_watermark_ns = max(snapshot.sample_watermark_ns, pc.max(times).as_py())
+    snapshot.sample_watermark_ns = latest_of(times, latest_ns, snapshot.sample_watermark_ns)
     if snapshot.rolled_hours:
         late = {hour_name(int(number)) for number in np.unique(times.to_numpy() // HOUR_NS)}
         snapshot.rolled_hours = [hour for hour in snapshot.rolled_hours if hour not in late]

@@ -20,9 +20,13 @@ from collectors.rejects import Rejects
 from collectors.resources import Emitters
 from collectors.series_state import SeriesState
 from collectors.sink import Signal
+from collectors.stray_hours import told, without_strays
 
 ROUND_BYTES = 24 << 20
 """Bodies of a round, after which it is full: about 50,000 spans of a serving fleet."""
+
+_SIGNALS: dict[str, Signal] = {"spans": "traces", "samples": "metrics", "series": "metrics", "steps": "logs",
+                               "events": "logs", "logs": "logs"}
 
 
 class Round:
@@ -65,6 +69,10 @@ class Round:
             self._memory.trim()
             tables = {"spans": spans, "samples": self._samples.samples(), "series": self._samples.series(),
                       "steps": self._logs.steps.table(), "events": self._logs.events(), "logs": self._logs.logs()}
+            for name, rows in tables.items():
+                tables[name], strays = without_strays(name, rows)
+                for frame, reason, row in told(name, strays):
+                    self._rejects.add_row(frame, _SIGNALS[name], reason, row)
             tables |= {"edges": self._edges.table(), "rejects": self._rejects.table()}
         return {name: table for name, table in tables.items() if table.num_rows}
 

@@ -25,18 +25,23 @@ Delta = tuple[int, "float | None", list[int]]
 
 
 class SeriesState:
-    """State of every histogram, summary and delta sum; ``saved`` restores what ``save`` gave.
+    """State of every histogram, summary and delta sum; ``saved`` restores what ``save`` gave, or ``changed`` one after another.
 
     A series whose kind changes starts anew: the kinds' entries differ in length.
     """
 
     def __init__(self, saved: dict[str, list[Any]] | None = None) -> None:
         self._state: dict[int, list[Any]] = {int(key): value for key, value in (saved or {}).items()}
+        self._changed: set[int] = set()
 
     def save(self) -> dict[str, list[Any]]:
         """The state as JSON-able data."""
-        return {str(key): [*value[:4], value[4].tolist()] if len(value) == _HISTOGRAM and isinstance(value[4], np.ndarray)
-                else value for key, value in self._state.items()}
+        return {str(key): _plain(value) for key, value in self._state.items()}
+
+    def changed(self) -> dict[str, list[Any]]:
+        """The part of the state that is not as it was when this was last asked, as JSON-able data."""
+        changed, self._changed = self._changed, set()
+        return {str(key): _plain(self._state[key]) for key in sorted(changed)}
 
     def histogram(self, series_id: int, start_ns: int, ts_ns: int, count: int, total: float | None,
                   buckets: Sequence[int]) -> Delta | None:
@@ -48,7 +53,7 @@ class SeriesState:
         if last is not None and ts_ns < last[1]:
             return None
         now = list(buckets)
-        self._state[series_id] = [start_ns, ts_ns, count, total, now]
+        self._put(series_id, [start_ns, ts_ns, count, total, now])
         if last is None:
             return (count, total, now) if start_ns and ts_ns - start_ns <= FIRST_REACH_NS else None
         _, _, last_count, last_total, last_buckets = last
@@ -67,7 +72,7 @@ class SeriesState:
 
     def put_histogram(self, series_id: int, last: list[Any]) -> None:
         """Make ``last`` what ``last_histogram`` gives."""
-        self._state[series_id] = last
+        self._put(series_id, last)
 
     def exponential(self, series_id: int, start_ns: int, ts_ns: int, now: Exponential) -> Exponential | None:
         """What a cumulative exponential histogram observed since the previous sample, at the coarser of both scales.
@@ -77,7 +82,7 @@ class SeriesState:
         last = self._last(series_id, _EXPONENTIAL)
         if last is not None and ts_ns < last[1]:
             return None
-        self._state[series_id] = [start_ns, ts_ns, now]
+        self._put(series_id, [start_ns, ts_ns, now])
         if last is None:
             return now if start_ns and ts_ns - start_ns <= FIRST_REACH_NS else None
         if start_ns > last[0] > 0:
@@ -91,14 +96,21 @@ class SeriesState:
 
         A delta that is NaN or infinite is in its own sample's value and in no later one.
         """
-        state = self._last(series_id, _DELTA_SUM)
-        if state is None:
-            state = self._state[series_id] = [0.0]
-        total = state[0] + delta
-        if math.isfinite(total):
-            state[0] = total
-        return float(total)
+        (before,) = self._last(series_id, _DELTA_SUM) or [0.0]
+        total = float(before + delta)
+        self._put(series_id, [total if math.isfinite(total) else before])
+        return total
+
+    def _put(self, series_id: int, entry: list[Any]) -> None:
+        self._state[series_id] = entry
+        self._changed.add(series_id)
 
     def _last(self, series_id: int, length: int) -> list[Any] | None:
         state = self._state.get(series_id)
         return state if state is not None and len(state) == length else None
+
+
+def _plain(entry: list[Any]) -> list[Any]:
+    if len(entry) == _HISTOGRAM and isinstance(entry[4], np.ndarray):
+        return [*entry[:4], entry[4].tolist()]
+    return entry

@@ -25,8 +25,9 @@ FORMAT = "flashover-store"
 @dataclass(slots=True)
 class Snapshot:
     """``seq``: last frame in the tables. ``tables``: name -> Delta version. ``clean_hours``: hours whose attempts are
-    read from the ``requests`` table. ``watermark_ns``: latest event time seen. ``series_state``: series id ->
-    cumulative state of histograms and delta sums. ``damage``: one sentence for each damage found so far.
+    read from the ``requests`` table. ``watermark_ns``: latest event time seen. ``series_file``: which file holds the
+    cumulative state of histograms and delta sums, and how far (``state_file.py``); an earlier Flashover kept it in
+    ``series_state``: series id -> state. ``damage``: one sentence for each damage found so far.
     ``ignored_columns``: unknown columns of step bodies -> times seen. ``drops``: reason of ``limits.py`` -> times.
     ``sample_watermark_ns``, ``rolled_hours``: as ``watermark_ns`` and ``clean_hours``, of samples and ``rollups``.
     ``removed``: what retention took away so far: hours, rows, bytes."""
@@ -43,6 +44,7 @@ class Snapshot:
     rolled_hours: list[str] = field(default_factory=list)
     sample_watermark_ns: int = 0
     removed: dict[str, int] = field(default_factory=dict)
+    series_file: dict[str, Any] = field(default_factory=dict)
 
     def publish(self, store: Path) -> None:
         """Replace the store's snapshot file; durable when this returns."""
@@ -73,7 +75,7 @@ def read_snapshot(store: Path) -> Snapshot | None:
         raise StoreUnreadable(f"{path}: key {error} is missing; {_REMEDY}") from error
 
 
-_ADDED = frozenset({"drops", "rolled_hours", "sample_watermark_ns", "removed"})
+_ADDED = frozenset({"drops", "rolled_hours", "sample_watermark_ns", "removed", "series_state", "series_file"})
 """Keys that a snapshot of an earlier Flashover lacks."""
 
 _REMEDY = "restore the file from a copy, or replay into a new folder"

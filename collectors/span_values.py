@@ -11,7 +11,6 @@ import base64
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValueList
 
@@ -126,23 +125,25 @@ class SpanValues:
         return pa.MapArray.from_arrays(pa.array(offsets), keys, self._texts(order), MAP)
 
     def _texts(self, order: Ints) -> pa.Array:
-        at = pa.array(order)
-        texts = [self._strings.take(at)]
-        if self._has_int.any():
-            texts.append(self._ints.take(at).cast(pa.string()))
-        if self._bools.null_count < len(self._bools):
-            texts.append(self._bools.take(at).cast(pa.string()))
-        odd = np.flatnonzero(self._has_double[order])
-        if len(odd) or self._odd_texts:
-            others: list[str | None] = [None] * len(order)
-            for row, number in zip(odd.tolist(), plain_values(self._doubles)[order[odd]].tolist(), strict=True):
-                others[row] = str(number)
-            if self._odd_texts:
-                for row, place in enumerate(order.tolist()):
-                    if place in self._odd_texts:
-                        others[row] = self._odd_texts[place]
-            texts.append(pa.array(others, pa.string()))
-        return texts[0] if len(texts) == 1 else pc.coalesce(*texts)
+        """The texts of the attributes ``order``, each of one type: those of one type after those of another, then taken."""
+        parts, at = [self._strings], order.copy()
+        begin = len(self._strings)
+        for has, values in ((self._has_int, self._ints), (valid(self._bools), self._bools)):
+            rows = np.flatnonzero(has[order]) if values.null_count < len(values) else order[:0]
+            parts.append(values.take(pa.array(order[rows])).cast(pa.string()))
+            at[rows] = begin + np.arange(len(rows))
+            begin += len(rows)
+        rows = np.flatnonzero(self._has_double[order])
+        distinct, which = np.unique(plain_values(self._doubles)[order[rows]].view(np.int64), return_inverse=True)
+        at[rows] = begin + which
+        texts: list[str | None] = [str(number) for number in distinct.view(np.float64).tolist()]
+        if self._odd_texts:
+            places = np.full(len(self._strings), -1, np.int64)
+            places[list(self._odd_texts)] = begin + len(texts) + np.arange(len(self._odd_texts))
+            found = places[order]
+            at[found >= 0] = found[found >= 0]
+            texts += self._odd_texts.values()
+        return pa.concat_arrays([*parts, pa.array(texts, pa.string())]).take(pa.array(at))
 
     def _unfit(self) -> list[int]:
         """Attributes with lists, maps or bytes that do not parse or that the limits touch; the texts of others are noted."""

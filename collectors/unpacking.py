@@ -44,6 +44,14 @@ def unpack(body: bytes, encoding: str, limit: int) -> bytes:
     return _gunzip(body, limit) if encoding == "gzip" else _unzstd(body, limit)
 
 
+def is_one_frame(sent: bytes, plain: bytes) -> bool:
+    """Whether ``sent``, which zstd unpacked to ``plain``, is a frame that says its size, and no longer than what it holds."""
+    try:
+        return len(sent) <= len(plain) == zstandard.frame_content_size(sent)
+    except zstandard.ZstdError:
+        return False
+
+
 def _within(body: bytes, limit: int) -> bytes:
     if len(body) > limit:
         _too_large(limit)

@@ -17,11 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from collectors import settings
+from collectors.clock import Clock, SystemClock
 from collectors.decode_metrics import KnownSeries
 from collectors.delta_tables import DeltaTables
 from collectors.dialects import Dialects
 from collectors.edges import SpanMemory
 from collectors.frames import Place
+from collectors.hours import AHEAD_NS, latest_of
 from collectors.limits import Drops, Limits
 from collectors.live_views import open_duckdb
 from collectors.recovery import known_series, recent_spans
@@ -32,6 +34,7 @@ from collectors.round import Round
 from collectors.series_state import SeriesState
 from collectors.sink import Signal
 from collectors.snapshot import Snapshot
+from collectors.state_file import StateFile, read_state
 from collectors.upkeep import Upkeep, UpkeepOptions
 
 _ROUNDS_A_PIECE = 8
@@ -62,8 +65,9 @@ class Worker:
 
     def __init__(self, store: Path, journal: Frames, snapshot: Snapshot, tables: DeltaTables, limits: Limits, *,
                  skip: int = 0, small_rounds: tuple[int, int] = (0, 0),
-                 on_work: Callable[[str, int], None] = lambda doing, frame: None) -> None:
+                 on_work: Callable[[str, int], None] = lambda doing, frame: None, clock: Clock | None = None) -> None:
         self.snapshot = snapshot
+        self._clock = clock or SystemClock()
         self.rows: Counter[str] = Counter()
         self.rejects: Counter[str] = Counter()
         self._drops_before = Drops(snapshot.drops)
@@ -79,7 +83,8 @@ class Worker:
         self._duckdb = open_duckdb()
         recent_spans(self._duckdb, store, snapshot, self._memory)
         self._known = KnownSeries(known_series(self._duckdb, tables), Dialects())
-        self._state = SeriesState(snapshot.series_state)
+        self._state = SeriesState(snapshot.series_state or read_state(store, snapshot.series_file))
+        self._state_file = StateFile(store, snapshot.series_file)
         self._upkeep = Upkeep(self._duckdb, tables, snapshot, UpkeepOptions.from_settings(settings.current()))
 
     @property
@@ -88,9 +93,9 @@ class Worker:
         return dict(Drops(self.snapshot.drops) - self._drops_before)
 
     def drain(self) -> int:
-        """Take in every synced frame not yet in the tables; returns how many rounds it took."""
-        rounds = 0
-        while self._journal.synced_seq > self.snapshot.seq:
+        """Take in the frames that are synced now and not yet in the tables; returns how many rounds it took."""
+        rounds, until = 0, self._journal.synced_seq
+        while until > self.snapshot.seq:
             self._round()
             rounds += 1
             if rounds % _ROUNDS_A_PIECE == 0 and self._upkeep.step() is not None:
@@ -140,7 +145,7 @@ class Worker:
         if "spans" in tables:
             self._note_spans(tables["spans"])
         if "samples" in tables:
-            note_samples(self.snapshot, tables["samples"])
+            note_samples(self.snapshot, tables["samples"], self._clock.now_ns() + AHEAD_NS)
         self._publish()
         self._journal.drop_through(self.snapshot.seq)
         self._on_work("decoded", 0)
@@ -157,14 +162,16 @@ class Worker:
                 yield place.seq, place.signal, body
 
     def _note_spans(self, spans: pa.Table) -> None:
-        self.snapshot.watermark_ns = max(self.snapshot.watermark_ns, pc.max(spans.column("start_ns")).as_py(),
-                                         pc.max(spans.column("end_ns")).as_py() or 0)
+        for times in (spans.column("start_ns"), spans.column("end_ns")):
+            self.snapshot.watermark_ns = latest_of(times, self._clock.now_ns() + AHEAD_NS, self.snapshot.watermark_ns)
         if self.snapshot.clean_hours:
             late = late_hours(self._duckdb, self._tables, self.snapshot, spans)
             self.snapshot.clean_hours = [hour for hour in self.snapshot.clean_hours if hour not in late]
 
     def _publish(self) -> None:
         self.snapshot.tables = self._tables.versions()
-        self.snapshot.series_state = self._state.save()
+        self.snapshot.series_file = self._state_file.save(self._state)
+        if self.snapshot.series_file:
+            self.snapshot.series_state = {}
         self.snapshot.drops = dict(self._drops)
         self.snapshot.publish(self._store)

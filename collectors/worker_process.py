@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -27,21 +28,25 @@ from collectors.opening import WRITER_ENDS_S
 from collectors.ownership import WRITER_NAME, Ownership
 from collectors.recent_bodies import FOLDER
 from collectors.recovery import sync_unpublished
+from collectors.round import ROUND_BYTES
 from collectors.snapshot import Snapshot, read_identity, read_snapshot
 from collectors.worker import Worker
 from collectors.worker_pipe import Report, read_command, report_line
 
 PAUSE_S = 1.0
-"""Rounds begin at least so long after one another, unless frames wait: few, large commits."""
+"""Rounds begin at least so long after one another, unless frames for a full one wait: few, large commits."""
+FULL_BYTES = ROUND_BYTES // 8
+"""Frames of so many bytes in the journal, packed as they are there, fill a round."""
 
 
 class ToldFrames:
-    """The frames that stdin tells of, as ``worker.Frames``. ``wait`` sleeps until something is told."""
+    """The frames that stdin tells of, as ``worker.Frames``. ``rest`` and ``wait`` sleep until enough is told, or anything."""
 
     def __init__(self, store: Path, journal: str, after_seq: int) -> None:
         self._uuid = uuid.UUID(journal)
         self._folder = store / FOLDER
         self._places: list[Place] = []
+        self._bytes = 0
         self._news = threading.Condition()
         self.synced_seq = after_seq
         self.stopping = False
@@ -57,6 +62,12 @@ class ToldFrames:
         """Frames up to ``seq`` are in the tables: forget them. The journal's owner removes the files."""
         with self._news:
             self._places = [place for place in self._places if place.seq > seq]
+            self._bytes = sum(place.size for place in self._places)
+
+    def rest(self, seconds: float) -> None:
+        """For ``seconds``, unless frames for a full round or a stop are told."""
+        with self._news:
+            self._news.wait_for(lambda: self.stopping or self._bytes >= FULL_BYTES, seconds)
 
     def wait(self, seconds: float, after_seq: int) -> None:
         """Until frames above ``after_seq`` or a stop are told, at most ``seconds``."""
@@ -70,7 +81,9 @@ class ToldFrames:
                 if places is None:
                     self.stopping = True
                 else:
-                    self._places += [place for place in places if place.seq > self.synced_seq]
+                    new = [place for place in places if place.seq > self.synced_seq]
+                    self._places += new
+                    self._bytes += sum(place.size for place in new)
                     self.synced_seq = max([self.synced_seq, *(place.seq for place in places)])
                 self._news.notify_all()
         os._exit(1)  # the receiver is gone: free the tables for the next one
@@ -102,11 +115,15 @@ class WorkerProcess:
     def run(self) -> None:
         """Decode until told to stop and nothing is left."""
         frames, worker = self._frames, self._worker
+        next_s = 0.0
         while True:
+            frames.rest(next_s - time.monotonic())
             frames.wait(PAUSE_S, worker.snapshot.seq)
+            begun = time.monotonic()
             stopping = frames.stopping
             if worker.drain():
                 self._report("waiting")
+                next_s = begun + PAUSE_S
             if stopping and frames.synced_seq <= worker.snapshot.seq:
                 break
             if not stopping:

@@ -69,7 +69,7 @@ def send(port: int, encoding: str) -> None:
 
 
 class Forgetful(MemoryDoor):
-    async def admit(self, signal: object, body: bytes) -> bool:
+    async def admit(self, signal: object, body: bytes, packed: bytes = b"") -> bool:
         return True
 
 

@@ -154,7 +154,7 @@ class Written:
         self.snapshot.seq += 1
         for name, rows in rounds.items():
             self.tables.append(name, rows, self.snapshot.seq)
-        note_samples(self.snapshot, rounds["samples"])
+        note_samples(self.snapshot, rounds["samples"], 1 << 62)
         self.publish()
 
     def publish(self) -> None:

@@ -77,7 +77,7 @@ class MadeStore:
         self.snapshot.seq += 1
         self.tables.append(name, table, self.snapshot.seq)
         if name == "samples":
-            note_samples(self.snapshot, table)
+            note_samples(self.snapshot, table, 1 << 62)
         self.publish()
 
     def publish(self) -> None:

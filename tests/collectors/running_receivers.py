@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import zstandard
+
 from collectors.door import Refused
 from collectors.listening import Addresses, Receivers
 from collectors.own_metrics import Outcome, OwnMetrics, Transport
@@ -27,7 +29,8 @@ class MemoryDoor:
     gate: threading.Event | None = None
     waiting: threading.Event = field(default_factory=threading.Event)
 
-    async def admit(self, signal: Signal, body: bytes) -> bool:
+    async def admit(self, signal: Signal, body: bytes, packed: bytes = b"") -> bool:
+        assert not packed or zstandard.decompress(packed) == body
         self.waiting.set()
         while self.gate is not None and not self.gate.is_set():
             await asyncio.sleep(0.005)

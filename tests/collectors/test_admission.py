@@ -7,15 +7,21 @@ import gzip
 import json
 
 import pytest
+import zstandard
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from running_receivers import MemoryDoor
 
-from collectors.admission import INLINE_BYTES, Admission, Bounds
+from collectors.admission import INLINE_BYTES, Admission, Bounds, Prepared
 from collectors.bad_request import BadRequest
+from collectors.unpacking import is_one_frame
 
 
 def prepared(sent: bytes, encoding: str = "identity", *, as_json: bool = False) -> bytes:
-    async def once() -> bytes:
+    return prepare(sent, encoding, as_json=as_json).plain
+
+
+def prepare(sent: bytes, encoding: str, *, as_json: bool = False) -> Prepared:
+    async def once() -> Prepared:
         admission = Admission(MemoryDoor(), Bounds(wire=1 << 20, plain=1 << 22, held=1 << 22))
         try:
             return await admission.prepare("logs", sent, encoding, json=as_json)
@@ -42,6 +48,23 @@ def test_small_and_large_bodies_are_prepared_alike(size: int) -> None:
             prepared(bad, as_json=as_json)
 
 
+@pytest.mark.parametrize("size", [300, INLINE_BYTES + 1])
+def test_what_was_sent_as_one_zstd_frame_stays_packed(size: int) -> None:
+    binary = logs(size).SerializeToString()
+    sent = zstandard.ZstdCompressor().compress(binary)
+    assert prepare(sent, "zstd") == (binary, sent)
+    half = len(binary) // 2
+    several = b"".join(zstandard.ZstdCompressor().compress(part) for part in (binary[:half], binary[half:]))
+    empty = zstandard.ZstdCompressor(write_content_size=True).compress(b"")
+    short = logs(1).SerializeToString()
+    unsized = zstandard.ZstdCompressor(write_content_size=False).compress(binary)
+    assert [prepare(other, "zstd") for other in (several, unsized, empty + sent)] == [(binary, b"")] * 3
+    assert prepare(gzip.compress(binary), "gzip") == prepare(binary, "identity") == (binary, b"")
+    assert prepare(zstandard.ZstdCompressor().compress(short), "zstd") == (short, b"")  # the frame is the longer one
+    assert is_one_frame(sent, binary) and not is_one_frame(sent, binary[1:]) and not is_one_frame(b"x" * 9, b"x" * 9)
+    assert prepare(zstandard.ZstdCompressor().compress(b"{}"), "zstd", as_json=True) == (b"", b"")
+
+
 def test_json_unpacks_to_no_more_than_may_be_sent() -> None:
     plain = b" " * (1 << 20) + b"{}"
     with pytest.raises(BadRequest) as bad:
@@ -54,8 +77,8 @@ def test_json_unpacks_to_no_more_than_may_be_sent() -> None:
 def test_a_body_is_one_signals_and_kept_once() -> None:
     async def twice() -> list[str]:
         admission = Admission(MemoryDoor(), Bounds(1, 1, 1))
-        found = [await admission.admit("logs", body) for body in (b"a", b"a", b"", b"")]
-        found.append(await admission.admit("traces", b"a"))
+        found = [await admission.admit("logs", Prepared(body)) for body in (b"a", b"a", b"", b"")]
+        found.append(await admission.admit("traces", Prepared(b"a")))
         admission.close()
         return list(found)
 

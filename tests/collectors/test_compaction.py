@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_store import BEGIN, MadeStore, Row, gauge
 
-from collectors.compaction import TOGETHER, most_rows, worth_joining
+from collectors.compaction import TOGETHER, join, most_rows, worth_joining
 from collectors.data_files import DataFile
 
 ROWS = st.one_of(st.integers(1, 50), st.integers(1, 5000), st.integers(1, 600_000))
@@ -71,3 +74,31 @@ def test_late_rows_do_not_have_a_large_file_rewritten_again_and_again() -> None:
             rewritten += sum(file.rows for file in chosen)
             files = joined("samples", files, chosen, 1000 * late + len(files))
     assert rewritten < 100_000 and len(files) < TOGETHER
+
+
+def _span(at_ns: int, number: int) -> Row:
+    return {"trace_hi": number % 3, "trace_lo": 0, "span_id": number, "name": "x", "kind": 1, "start_ns": BEGIN + at_ns,
+            "status_code": 0, "attributes": [("k", str(number))], "resource": [], "events": [], "links": [], "frame": number}
+
+
+def _held(store: MadeStore, name: str) -> pa.Table:
+    (path,) = store.tables.files(name)
+    return store.duckdb.sql(f"SELECT * FROM read_parquet('{path}', hive_partitioning = false)").to_arrow_table()
+
+
+@pytest.mark.parametrize("name", ["spans", "samples"])
+@given(times=st.lists(st.integers(0, 5_000_000_000), min_size=13, max_size=60, unique=True), at_once=st.integers(1, 20))
+@settings(max_examples=10)
+def test_rows_sorted_in_slices_are_those_sorted_at_once(tmp_path_factory: pytest.TempPathFactory, name: str, times: list[int],
+                                                        at_once: int) -> None:
+    made = {"spans": _span, "samples": lambda at, number: gauge(at % 7 - 3, at, float(number), number)}[name]
+    found = []
+    for rows in (at_once, 1000):
+        store = MadeStore(tmp_path_factory.mktemp("joined") / "s")
+        every = [made(at, number) for number, at in enumerate(times, 1)]
+        for first in range(0, len(every), 12):
+            store.put(name, every[first : first + 12])
+        new = join(store.duckdb, store.tables, name, store.tables.live(name), rows)
+        found.append(_held(store, name))
+        assert new.rows == found[-1].num_rows
+    assert found[0].equals(found[1]) and found[0].num_rows == len(times)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 from collectors.clock import ManualClock
 from collectors.door import Refused
@@ -60,6 +61,23 @@ def test_bodies_that_come_together_share_syncs_and_all_are_kept(tmp_path: Path) 
         assert await asyncio.gather(*(outcome(desk.door, body) for body in bodies)) == ["new"] * 300
         assert desk.door.queue_bytes == 0 and desk.bodies() == bodies
         assert [place.seq for place in desk.told] == list(range(1, 301))
+        await desk.door.stop()
+
+    run(work())
+
+
+def test_packed_and_plain_bodies_are_read_back_alike_and_are_retries_of_each_other(tmp_path: Path) -> None:
+    async def work() -> None:
+        desk, body = Desk(tmp_path), b"a" * 1000
+        packed = zstandard.ZstdCompressor(level=3).compress(body)
+        first, plain = asyncio.create_task(desk.door.admit("logs", body, packed)), b"plain"
+        await asyncio.sleep(0)
+        assert desk.door.queue_bytes == len(packed)
+        assert await first and await desk.door.admit("logs", plain)
+        assert not await desk.door.admit("logs", body) and not await desk.door.admit("logs", body, packed)
+        assert desk.bodies() == [body, plain]
+        (file,) = (tmp_path / "journal").glob("*.wal")
+        assert packed in file.read_bytes()
         await desk.door.stop()
 
     run(work())

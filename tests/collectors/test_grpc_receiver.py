@@ -88,7 +88,8 @@ def test_a_body_that_was_taken_before_is_taken_again_and_kept_once(up: Running) 
     assert up.told.requests == [("grpc", "logs", "ok", len(BODY)), ("grpc", "logs", "duplicate", len(BODY))]
 
 
-@pytest.mark.parametrize("body", [b"\xff\xff\xff", BODY[:-1], b"\x0a\x04\x1a\x02\xff\xfe", gzip.compress(BODY)[:-4], b"{}"])
+@pytest.mark.parametrize("body", [b"\xff\xff\xff", BODY[:-1], b"\x0a\x04\x1a\x02\xff\xfe", gzip.compress(BODY)[:-4], b"{}"],
+                         ids=["bytes", "cut", "no UTF-8", "packed twice", "JSON"])
 def test_malformed_bodies_are_invalid_arguments(up: Running, body: bytes) -> None:
     error = refusal(up, body)
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import dying
 import pytest
 from otlp_bodies import EXPECTED_SQL, body_of, expected_rows
 
@@ -30,7 +29,7 @@ FORK.set_forkserver_preload(["otlp_bodies", "collectors.intake"])
 def live(path: Path, pipe: Connection, die_at: int | None) -> None:
     """One life of an intake: puts, syncs and drains; sends every synced frame. ``die_at``: dies at that file operation."""
     if die_at is not None:
-        _die_at(die_at)
+        dying.die_at(die_at)
     pipe.send("begins")
     intake = Intake.open(path, pipe.send, rotate_bytes=2_000)
     first = intake.synced_seq + 1
@@ -42,22 +41,6 @@ def live(path: Path, pipe: Connection, die_at: int | None) -> None:
             intake.drain()
     intake.close()
     pipe.send("ends")
-
-
-def _die_at(count: int) -> None:
-    """SIGKILL this process before its ``count``-th write, sync or rename of a file."""
-    left = [count]
-
-    def counted(call: Callable[..., object]) -> Callable[..., object]:
-        def counting(*args: object, **kwargs: object) -> object:
-            left[0] -= 1
-            if left[0] <= 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return call(*args, **kwargs)
-        return counting
-
-    for name in ("fsync", "fdatasync", "replace", "rename", "ftruncate", "unlink"):
-        setattr(os, name, counted(getattr(os, name)))
 
 
 def run_life(path: Path, kill_after_s: float | None, die_at: int | None = None) -> tuple[int, bool, float]:

@@ -153,3 +153,29 @@ def test_the_command_seals_a_window(path: Path, tmp_path: Path, capsys: pytest.C
     with duckdb.connect(str(tmp_path / "x.duckdb"), read_only=True) as connection:
         warnings = connection.execute("SELECT warnings FROM flashover_store").fetchone()
     assert warnings is not None and len(json.loads(warnings[0])) == 1
+
+
+def test_a_sealed_file_of_an_earlier_contract_opens(path: Path, tmp_path: Path) -> None:
+    """It has no minutes and fewer columns: the minutes come from its samples, the columns are NULL."""
+    with Store.open(path) as store:
+        seal(store, tmp_path / "x.duckdb")
+        minutes = "SELECT * FROM rollups ORDER BY series_id, minute_ns"
+        expected = store.query(minutes).to_pylist()
+    with duckdb.connect(str(tmp_path / "x.duckdb")) as connection:
+        connection.execute("DROP TABLE rollups")
+        connection.execute("ALTER TABLE spans DROP COLUMN outcome")
+    with Store.open(tmp_path / "x.duckdb") as store:
+        assert store.query(minutes).to_pylist() == expected != []
+        spans = store.query("SELECT * FROM spans")
+        assert spans.schema.names == TABLES["spans"].arrow.names and spans.num_rows > 0
+        assert spans.column("outcome").null_count == spans.num_rows
+
+
+def test_the_minutes_of_a_window_are_those_of_its_samples(path: Path, tmp_path: Path) -> None:
+    with Store.open(path) as store:
+        times = store.query("SELECT ts_ns FROM samples ORDER BY ts_ns").column("ts_ns").to_pylist()
+        counts = seal(store, tmp_path / "w.duckdb", times[0], times[-1])
+    assert 0 < counts["samples"] < len(times)
+    with Store.open(tmp_path / "w.duckdb") as store:
+        found = store.query("SELECT sum(n) AS n, sum(hist_count) AS h FROM rollups").to_pylist()
+        assert found == store.query("SELECT count(*) AS n, sum(hist_count) AS h FROM samples").to_pylist()

@@ -63,7 +63,7 @@ def live(path: Path, pipe: Connection, dies_at: int) -> None:
             if tables.last_frame(name) < frame:
                 tables.append(name, rows, frame)
         snapshot.seq = frame
-        note_samples(snapshot, samples)
+        note_samples(snapshot, samples, 1 << 62)
         for _ in range(3):
             snapshot.tables = tables.versions()
             snapshot.publish(path)

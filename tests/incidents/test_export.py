@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from listening_collector import Answer, Listening, listening, refusal
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
-from small_fleet import made_trace
+from small_fleet import scenario_file as small_scenario
 
 from collectors.clock import ManualClock
 from collectors.errors import BadInput
@@ -206,23 +206,7 @@ def test_a_token_file_that_holds_none_is_named(tmp_path: Path, content: bytes | 
 
 @pytest.fixture(scope="module")
 def scenario_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("scenario")
-    trace = made_trace(folder / "trace.jsonl", requests=120, seconds=55)
-    path = folder / "scenario.toml"
-    path.write_text(f"""
-title = "small"
-duration_s = 60
-scrape_s = 1
-[workload]
-file = "{trace}"
-prompt_scale = 0.015625
-[cluster]
-replicas = 2
-[replica]
-block_tokens = 8
-kv_blocks = 2048
-""")
-    return path
+    return small_scenario(tmp_path_factory.mktemp("scenario"), requests=120, trace_s=55, duration_s=60)
 
 
 def test_a_replay_sends_the_very_bodies_that_fill_a_store(

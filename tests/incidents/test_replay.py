@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_fleet import made_trace
+from small_fleet import scenario_file as small_scenario
 
 from collectors.intake import recover
 from collectors.store import Store
@@ -24,23 +24,7 @@ KILLS = 25
 
 @pytest.fixture(scope="module")
 def scenario_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("scenario")
-    trace = made_trace(folder / "trace.jsonl", requests=500, seconds=230)
-    path = folder / "scenario.toml"
-    path.write_text(f"""
-title = "small"
-duration_s = 240
-scrape_s = 1
-[workload]
-file = "{trace}"
-prompt_scale = 0.015625
-[cluster]
-replicas = 2
-[replica]
-block_tokens = 8
-kv_blocks = 2048
-""")
-    return path
+    return small_scenario(tmp_path_factory.mktemp("scenario"), requests=500, trace_s=230, duration_s=240)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from running_collector import RunningCollector, wait_until
-from small_fleet import made_trace
+from small_fleet import scenario_file as small_scenario
 
 from collectors.store import Store
 from incidents.commands import replay as replay_verb
@@ -17,23 +17,7 @@ from incidents.commands import replay as replay_verb
 
 @pytest.fixture(scope="module")
 def scenario_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("scenario")
-    trace = made_trace(folder / "trace.jsonl", requests=600, seconds=190)
-    path = folder / "scenario.toml"
-    path.write_text(f"""
-title = "small"
-duration_s = 200
-scrape_s = 1
-[workload]
-file = "{trace}"
-prompt_scale = 0.015625
-[cluster]
-replicas = 2
-[replica]
-block_tokens = 8
-kv_blocks = 2048
-""")
-    return path
+    return small_scenario(tmp_path_factory.mktemp("scenario"), requests=600, trace_s=190, duration_s=200)
 
 
 def rows(store: Store, table: str) -> list[dict[str, object]]:

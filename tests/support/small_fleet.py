@@ -106,3 +106,23 @@ def play(scene: Scenario, runner: Any = None) -> tuple[Cluster, Memory]:
     cluster = Cluster(scene, arrivals, runner or NullRunner(), memory, lambda key, count, vocabulary: [key % 64] * count)
     cluster.run()
     return cluster, memory
+
+
+def scenario_file(folder: Path, *, requests: int, trace_s: float, duration_s: int) -> Path:
+    """A scenario of two replicas in ``folder``, with a made trace."""
+    trace = made_trace(folder / "trace.jsonl", requests=requests, seconds=trace_s)
+    path = folder / "scenario.toml"
+    path.write_text(f"""
+title = "small"
+duration_s = {duration_s}
+scrape_s = 1
+[workload]
+file = "{trace}"
+prompt_scale = 0.015625
+[cluster]
+replicas = 2
+[replica]
+block_tokens = 8
+kv_blocks = 2048
+""")
+    return path
