@@ -107,7 +107,7 @@ class GrpcReceiver:
         return b""
 
     async def _prepared(self, signal: Signal, sent: bytes) -> Prepared:
-        """The plain body, unless too many others wait for the same. Raises BadRequest, Refused."""
+        """The body, ready to be admitted, unless too many others wait for the same. Raises BadRequest, Refused."""
         self._held += len(sent)
         try:
             if self._held > self._admission.bounds.held:

@@ -96,9 +96,9 @@ class SeriesState:
 
         A delta that is NaN or infinite is in its own sample's value and in no later one.
         """
-        state = self._last(series_id, _DELTA_SUM) or [0.0]
-        total = float(state[0] + delta)
-        self._put(series_id, [total if math.isfinite(total) else state[0]])
+        (before,) = self._last(series_id, _DELTA_SUM) or [0.0]
+        total = float(before + delta)
+        self._put(series_id, [total if math.isfinite(total) else before])
         return total
 
     def _put(self, series_id: int, entry: list[Any]) -> None:
