@@ -18,12 +18,12 @@ from collectors.delta_tables import DeltaTables
 from collectors.live_files import table_path
 from collectors.live_views import create_view
 from collectors.merged_views import EDGES_SQL
-from collectors.parquet_settings import ROW_GROUP_ROWS
 from collectors.schema import TABLES
 
 TOGETHER = 16
 _SLICE_ROWS = {"samples": 1 << 18, "rollups": 1 << 18}
 _SLICE_WIDE_ROWS = 1 << 15
+_BATCH_ROWS = 1 << 14
 _MOST_ROWS = {"samples": 1 << 21, "rollups": 1 << 21, "edges": 1 << 21, "series": 1 << 21}
 _MOST_WIDE_ROWS = 1 << 19
 _MOST_BYTES = 64 << 20
@@ -80,8 +80,7 @@ def _sorted(connection: duckdb.DuckDBPyConnection, name: str, pieces: int) -> It
     names = ", ".join(f'"{column.name}"' for column in TABLES[name].columns)
     with connection.cursor() as cursor:
         for condition in _slices(cursor, name, pieces):
-            reader = cursor.sql(f"SELECT {names} FROM {rows} {condition} ORDER BY {order}").to_arrow_reader(ROW_GROUP_ROWS)
-            yield from reader
+            yield from cursor.sql(f"SELECT {names} FROM {rows} {condition} ORDER BY {order}").to_arrow_reader(_BATCH_ROWS)
 
 
 def _slices(cursor: duckdb.DuckDBPyConnection, name: str, pieces: int) -> list[str]:

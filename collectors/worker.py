@@ -81,6 +81,7 @@ class Worker:
         self._emitters = Emitters(self._limits)
         self._memory = SpanMemory()
         self._duckdb = open_duckdb()
+        self._duckdb.execute("SET enable_external_file_cache = false")  # a worker reads its files once
         recent_spans(self._duckdb, store, snapshot, self._memory)
         self._known = KnownSeries(known_series(self._duckdb, tables), Dialects())
         self._state = SeriesState(snapshot.series_state or read_state(store, snapshot.series_file))
