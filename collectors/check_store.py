@@ -18,13 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake.exceptions import DeltaError
 
-from collectors.checksums import NAME as CHECKSUMS
-from collectors.checksums import read_checksums
 from collectors.clock import iso
-from collectors.data_files import DataFile, checksum_of
 from collectors.errors import StoreUnreadable
-from collectors.hours import HOUR_NS
-from collectors.live_files import FOLDER, HINT, LOG, log_entry, read_live_files, table_path
 from collectors.merged_views import size_of
 from collectors.ownership import is_owned
 from collectors.recent_bodies import FOLDER as FOLDER_OF_JOURNAL
@@ -32,6 +27,11 @@ from collectors.recovery import read_journal
 from collectors.schema import TABLES
 from collectors.snapshot import Snapshot, read_identity, read_snapshot
 from collectors.state_file import PREFIX, read_state
+from collectors.tables.checksums import NAME as CHECKSUMS
+from collectors.tables.checksums import read_checksums
+from collectors.tables.data_files import DataFile, checksum_of
+from collectors.tables.hours import HOUR_NS
+from collectors.tables.live_files import FOLDER, HINT, LOG, log_entry, read_live_files, table_path
 
 _CHUNK = 1 << 20
 

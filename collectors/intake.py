@@ -8,10 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from collectors.decode.limits import Limits
 from collectors.durable import FULL
 from collectors.errors import BadInput, FlashoverError, StorageFull, StoreBusy
 from collectors.journal import ROTATE_BYTES, Journal, Write
-from collectors.limits import Limits
 from collectors.opening import WRITER_ENDS_S, own, recover_journal
 from collectors.ownership import WRITER_NAME, Ownership
 from collectors.sink import Signal

@@ -13,10 +13,10 @@ import duckdb
 import pyarrow as pa
 
 from collectors import settings
-from collectors.data_files import columns_mark, hour_of, mark_of
-from collectors.hours import HOUR_NS, TIME_COLUMNS, hour_number
-from collectors.live_files import live_files as live_files
 from collectors.schema import TABLES
+from collectors.tables.data_files import columns_mark, hour_of, mark_of
+from collectors.tables.hours import HOUR_NS, TIME_COLUMNS, hour_number
+from collectors.tables.live_files import live_files as live_files
 
 _DAY_NS = 24 * HOUR_NS
 

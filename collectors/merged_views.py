@@ -12,15 +12,15 @@ from pathlib import Path
 import duckdb
 from deltalake.exceptions import DeltaError
 
-from collectors.data_files import DataFile
 from collectors.errors import StoreUnreadable
-from collectors.hours import HOUR_NS, hour_name, hour_number
-from collectors.live_files import read_live_files, table_path
 from collectors.live_views import create_view, sql_type
-from collectors.requests_table import REACH_HOURS, requests_sql
-from collectors.rollups import rollups_sql
 from collectors.schema import REQUESTS, TABLES
 from collectors.snapshot import Snapshot
+from collectors.tables.data_files import DataFile
+from collectors.tables.hours import HOUR_NS, hour_name, hour_number
+from collectors.tables.live_files import read_live_files, table_path
+from collectors.tables.requests_table import REACH_HOURS, requests_sql
+from collectors.tables.rollups import rollups_sql
 
 Live = dict[str, list[DataFile]]
 """The live files of each table of the contract; none of a table that is not there."""

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from collectors.clock import Clock
-from collectors.delta_tables import FOLDER as TABLES_FOLDER
-from collectors.delta_tables import DeltaTables
 from collectors.durable import FULL, sync_all
 from collectors.errors import BadInput, StorageFull
 from collectors.frames import Place
@@ -18,6 +16,8 @@ from collectors.ownership import Ownership
 from collectors.recent_bodies import FOLDER as JOURNAL_FOLDER
 from collectors.recovery import cut_damage, read_journal, sync_unpublished
 from collectors.snapshot import Snapshot, read_identity, read_snapshot, write_identity
+from collectors.tables.delta_tables import FOLDER as TABLES_FOLDER
+from collectors.tables.delta_tables import DeltaTables
 
 WRITER_ENDS_S = 30.0
 """So long a new owner waits for the worker of a killed one to end."""

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import duckdb
 
-from collectors.delta_tables import DeltaTables
+from collectors.decode.edges import MEMORY_SPANS, SpanMemory
 from collectors.durable import sync_path
-from collectors.edges import MEMORY_SPANS, SpanMemory
 from collectors.frames import Place, Scan
 from collectors.journal import scan_all
 from collectors.live_views import create_view, live_files
 from collectors.schema import TABLES
 from collectors.snapshot import Snapshot
+from collectors.tables.delta_tables import DeltaTables
 
 
 @dataclass(frozen=True, slots=True)

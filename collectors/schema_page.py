@@ -6,8 +6,8 @@ import json
 
 from collectors.columns import Column, Table
 from collectors.console import columns
-from collectors.hours import HOUR, TIME_COLUMNS
 from collectors.schema import EDGE_KINDS, ENTITY_KINDS, OUTCOMES, PHASES, SCHEMA_VERSION, TABLES
+from collectors.tables.hours import HOUR, TIME_COLUMNS
 
 _HEAD = f"""# The telemetry contract
 

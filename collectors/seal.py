@@ -18,11 +18,11 @@ from collectors.columns import Table
 from collectors.durable import FULL, sync_path
 from collectors.errors import BadInput, StorageFull
 from collectors.live_views import literal, open_duckdb
-from collectors.rollups import rollups_sql
 from collectors.schema import ROLLUPS, SCHEMA_VERSION, TABLES
 from collectors.sealed_file import ABOUT, DATABASE
 from collectors.snapshot import FORMAT
 from collectors.store import Store
+from collectors.tables.rollups import rollups_sql
 
 _OVERLAPS = "{first} < $end AND {last} >= $start"
 _KEPT = {

@@ -10,9 +10,9 @@ import duckdb
 
 from collectors.errors import StoreUnreadable
 from collectors.live_views import literal, sql_type
-from collectors.rollups import rollups_sql
 from collectors.schema import ROLLUPS, TABLES
 from collectors.snapshot import FORMAT, check_version
+from collectors.tables.rollups import rollups_sql
 
 DATABASE = "sealed"
 ABOUT = "flashover_store"

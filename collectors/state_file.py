@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from collectors.decode.series_state import SeriesState
 from collectors.durable import replace_file
 from collectors.errors import StoreUnreadable
-from collectors.series_state import SeriesState
 
 PREFIX = "series-state-"
 _GROWN, _LEAST_BYTES = 8, 1 << 16

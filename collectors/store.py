@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Self
 import duckdb
 import pyarrow as pa
 
-from collectors.delta_tables import FOLDER as TABLES_FOLDER
 from collectors.errors import BadInput, StoreUnreadable
 from collectors.live_views import literal, open_duckdb
 from collectors.merged_views import create_views, live_tables
@@ -25,6 +24,7 @@ from collectors.schema import TABLES
 from collectors.sealed_file import attach
 from collectors.snapshot import Snapshot, read_identity, read_snapshot
 from collectors.store_warnings import folder_warnings, reject_warning
+from collectors.tables.delta_tables import FOLDER as TABLES_FOLDER
 
 if TYPE_CHECKING:
     import polars as pl

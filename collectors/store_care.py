@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from collectors.clock import Clock, SystemClock
-from collectors.delta_tables import DeltaTables
+from collectors.decode.limits import Limits
 from collectors.errors import BadInput
-from collectors.limits import Limits
 from collectors.opening import WRITER_ENDS_S, own, recover_journal
 from collectors.ownership import WRITER_NAME, Ownership
 from collectors.snapshot import SNAPSHOT_NAME, Snapshot, read_identity, read_snapshot
 from collectors.store_stats import StoreStats, disk_bytes, store_stats
-from collectors.vacuum import Vacuum
+from collectors.tables.delta_tables import DeltaTables
+from collectors.tables.vacuum import Vacuum
 from collectors.worker import Worker
 
 

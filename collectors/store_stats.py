@@ -8,10 +8,10 @@ from pathlib import Path
 
 from collectors.clock import iso
 from collectors.errors import StoreUnreadable
-from collectors.live_files import FOLDER
 from collectors.merged_views import live_tables, size_of
 from collectors.recovery import read_journal
 from collectors.snapshot import Snapshot, read_identity, read_snapshot
+from collectors.tables.live_files import FOLDER
 
 
 @dataclass(frozen=True, slots=True)

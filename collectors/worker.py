@@ -18,24 +18,24 @@ import pyarrow.compute as pc
 
 from collectors import settings
 from collectors.clock import Clock, SystemClock
-from collectors.decode_metrics import KnownSeries
-from collectors.delta_tables import DeltaTables
+from collectors.decode.decode_metrics import KnownSeries
+from collectors.decode.edges import SpanMemory
+from collectors.decode.limits import Drops, Limits
+from collectors.decode.resources import Emitters
+from collectors.decode.round import Round
+from collectors.decode.series_state import SeriesState
 from collectors.dialects import Dialects
-from collectors.edges import SpanMemory
 from collectors.frames import Place
-from collectors.hours import AHEAD_NS, latest_of
-from collectors.limits import Drops, Limits
 from collectors.live_views import open_duckdb
 from collectors.recovery import known_series, recent_spans
-from collectors.requests_table import late_hours
-from collectors.resources import Emitters
-from collectors.rollups import note_samples
-from collectors.round import Round
-from collectors.series_state import SeriesState
 from collectors.sink import Signal
 from collectors.snapshot import Snapshot
 from collectors.state_file import StateFile, read_state
-from collectors.upkeep import Upkeep, UpkeepOptions
+from collectors.tables.delta_tables import DeltaTables
+from collectors.tables.hours import AHEAD_NS, latest_of
+from collectors.tables.requests_table import late_hours
+from collectors.tables.rollups import note_samples
+from collectors.tables.upkeep import Upkeep, UpkeepOptions
 
 _ROUNDS_A_PIECE = 8
 """A worker that lags behind does one piece of upkeep in so many rounds: files must not pile up for ever."""

@@ -11,12 +11,12 @@ import typer
 
 from collectors import console, settings
 from collectors.clock import SystemClock
-from collectors.collector import Collector
-from collectors.group_commit import Bounds
-from collectors.listening import Addresses
-from collectors.receiver_options import ReceiverOptions
-from collectors.service_manager import ServiceManager
-from collectors.structured_logs import EventLog
+from collectors.receive.listening import Addresses
+from collectors.receive.receiver_options import ReceiverOptions
+from collectors.service.collector import Collector
+from collectors.service.group_commit import Bounds
+from collectors.service.service_manager import ServiceManager
+from collectors.service.structured_logs import EventLog
 
 
 def main(argv: list[str]) -> int:

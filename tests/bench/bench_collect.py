@@ -33,13 +33,13 @@ sys.path.insert(0, str(TESTS / "support"))
 from otlp_load import REQUESTS, SAMPLES, SPANS, SampleBodies, Sender, SpanBodies  # noqa: E402
 from running_collector import RunningCollector  # noqa: E402
 
-from collectors.decode_metrics import KnownSeries  # noqa: E402
+from collectors.decode.decode_metrics import KnownSeries  # noqa: E402
+from collectors.decode.edges import SpanMemory  # noqa: E402
+from collectors.decode.limits import Drops, Limits  # noqa: E402
+from collectors.decode.resources import Emitters  # noqa: E402
+from collectors.decode.round import Round  # noqa: E402
+from collectors.decode.series_state import SeriesState  # noqa: E402
 from collectors.dialects import Dialects  # noqa: E402
-from collectors.edges import SpanMemory  # noqa: E402
-from collectors.limits import Drops, Limits  # noqa: E402
-from collectors.resources import Emitters  # noqa: E402
-from collectors.round import Round  # noqa: E402
-from collectors.series_state import SeriesState  # noqa: E402
 from collectors.snapshot import read_snapshot  # noqa: E402
 from collectors.store import Store  # noqa: E402
 

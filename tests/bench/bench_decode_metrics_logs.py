@@ -23,16 +23,16 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from collectors.decode_logs import LogRows
-from collectors.decode_metrics import KnownSeries, SampleRows
+from collectors.decode.decode_logs import LogRows
+from collectors.decode.decode_metrics import KnownSeries, SampleRows
+from collectors.decode.edges import EdgeRows, SpanMemory
+from collectors.decode.fast_logs import LogBodies
+from collectors.decode.fast_metrics import MetricBodies
+from collectors.decode.limits import Drops, Limits
+from collectors.decode.rejects import Rejects
+from collectors.decode.resources import Emitters
+from collectors.decode.series_state import SeriesState
 from collectors.dialects import Dialects
-from collectors.edges import EdgeRows, SpanMemory
-from collectors.fast_logs import LogBodies
-from collectors.fast_metrics import MetricBodies
-from collectors.limits import Drops, Limits
-from collectors.rejects import Rejects
-from collectors.resources import Emitters
-from collectors.series_state import SeriesState
 
 REPEATS, BODIES, METRICS, POINTS, BUCKETS, LINES = 5, 10, 100, 20, 20, 500
 START, SECOND = 1_770_000_000_000_000_000, 1_000_000_000

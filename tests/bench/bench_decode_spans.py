@@ -19,12 +19,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from collectors.decode_spans import SpanRows
-from collectors.edges import EdgeRows, SpanMemory
-from collectors.fast_spans import FastSpans
-from collectors.limits import Drops, Limits
-from collectors.rejects import Rejects
-from collectors.resources import Emitters
+from collectors.decode.decode_spans import SpanRows
+from collectors.decode.edges import EdgeRows, SpanMemory
+from collectors.decode.fast_spans import FastSpans
+from collectors.decode.limits import Drops, Limits
+from collectors.decode.rejects import Rejects
+from collectors.decode.resources import Emitters
 
 REQUESTS, REQUESTS_OF_A_BODY, REPEATS, START = 5_000, 102, 7, 1_770_000_000_000_000_000
 PARTS = ("queue", "prefill", "kv_sync", "decode")

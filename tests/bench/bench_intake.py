@@ -23,16 +23,16 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from collectors.decode_metrics import KnownSeries
+from collectors.decode.decode_metrics import KnownSeries
+from collectors.decode.edges import SpanMemory
+from collectors.decode.limits import Drops, Limits
+from collectors.decode.resources import Emitters
+from collectors.decode.round import Round
+from collectors.decode.series_state import SeriesState
 from collectors.dialects import Dialects
 from collectors.durable import sync_path
-from collectors.edges import SpanMemory
 from collectors.intake import Intake
-from collectors.limits import Drops, Limits
-from collectors.resources import Emitters
-from collectors.round import Round
 from collectors.schema import PHASES
-from collectors.series_state import SeriesState
 from collectors.sink import SIGNALS, MemorySink, Signal
 from instrumented_engine.telemetry import Resource, Telemetry
 

@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "collectors"))
 
 from running_receivers import MemoryDoor, Told
 
-from collectors.listening import Receivers
-from collectors.receiver_options import ReceiverOptions
-from collectors.vitals import Vitals
+from collectors.receive.listening import Receivers
+from collectors.receive.receiver_options import ReceiverOptions
+from collectors.service.vitals import Vitals
 
 SPANS, POSTS, ROUNDS = 510, 40, 9
 PACK = {"identity": lambda body: body, "gzip": gzip.compress, "zstd": zstandard.compress, "grpc": bytes}

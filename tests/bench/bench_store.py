@@ -27,17 +27,17 @@ from bench_intake import decode, make_bodies
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from collectors.clock import ManualClock
-from collectors.delta_tables import DeltaTables
-from collectors.hours import HOUR_NS
 from collectors.intake import Intake
-from collectors.live_files import read_live_files, table_path
 from collectors.live_views import open_duckdb
-from collectors.rollups import note_samples
 from collectors.schema import SAMPLES
 from collectors.sink import Signal
 from collectors.snapshot import Snapshot, read_snapshot, write_identity
 from collectors.store import Store
-from collectors.upkeep import Upkeep, UpkeepOptions
+from collectors.tables.delta_tables import DeltaTables
+from collectors.tables.hours import HOUR_NS
+from collectors.tables.live_files import read_live_files, table_path
+from collectors.tables.rollups import note_samples
+from collectors.tables.upkeep import Upkeep, UpkeepOptions
 
 START = 1_770_001_200_000_000_000 // HOUR_NS * HOUR_NS
 SECOND = 1_000_000_000

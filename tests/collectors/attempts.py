@@ -10,9 +10,9 @@ from opentelemetry.trace import SpanKind
 from opentelemetry.trace.status import Status, StatusCode
 from sdk_bodies import SpanFacts, traces_body
 
-from collectors.hours import HOUR_NS
 from collectors.schema import ATTEMPT_COLUMNS, PHASES, REQUESTS, SPANS
 from collectors.sink import Signal
+from collectors.tables.hours import HOUR_NS
 
 BEGIN = 490_000 * HOUR_NS
 """The start of an hour."""

@@ -10,14 +10,14 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from collectors.clock import ManualClock
-from collectors.delta_tables import DeltaTables
-from collectors.hours import HOUR_NS
 from collectors.live_views import open_duckdb
-from collectors.rollups import MINUTE_NS, note_samples
 from collectors.schema import TABLES
 from collectors.snapshot import Snapshot, write_identity
 from collectors.store import Store
-from collectors.upkeep import Upkeep, UpkeepOptions
+from collectors.tables.delta_tables import DeltaTables
+from collectors.tables.hours import HOUR_NS
+from collectors.tables.rollups import MINUTE_NS, note_samples
+from collectors.tables.upkeep import Upkeep, UpkeepOptions
 
 BEGIN = 1_770_001_200_000_000_000 // HOUR_NS * HOUR_NS
 """The begin of an hour."""

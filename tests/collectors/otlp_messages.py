@@ -11,8 +11,8 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from hypothesis import strategies as st
 
+from collectors.receive.well_formed import REQUESTS
 from collectors.sink import SIGNALS, Signal
-from collectors.well_formed import REQUESTS
 
 _HEX_KEYS = {"traceId", "spanId", "parentSpanId"}
 _DEPTH = 9

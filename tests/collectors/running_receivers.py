@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 import zstandard
 
-from collectors.door import Refused
-from collectors.listening import Addresses, Receivers
-from collectors.own_metrics import Outcome, OwnMetrics, Transport
-from collectors.receiver_options import ReceiverOptions
+from collectors.receive.door import Refused
+from collectors.receive.listening import Addresses, Receivers
+from collectors.receive.receiver_options import ReceiverOptions
+from collectors.service.own_metrics import Outcome, OwnMetrics, Transport
+from collectors.service.vitals import Vitals
 from collectors.sink import Signal
-from collectors.vitals import Vitals
 
 
 @dataclass

@@ -23,14 +23,14 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind
 from opentelemetry.trace.status import Status, StatusCode
 
-from collectors.decode_metrics import KnownSeries
+from collectors.decode.decode_metrics import KnownSeries
+from collectors.decode.edges import SpanMemory
+from collectors.decode.limits import Drops, Limits
+from collectors.decode.resources import Emitters
+from collectors.decode.round import Round
+from collectors.decode.series_state import SeriesState
 from collectors.dialects import Dialects
-from collectors.edges import SpanMemory
-from collectors.limits import Drops, Limits
-from collectors.resources import Emitters
-from collectors.round import Round
 from collectors.schema import TABLES
-from collectors.series_state import SeriesState
 from collectors.sink import Signal
 
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1) | st.sampled_from([0, -1, (1 << 63) - 1, -(1 << 63)])

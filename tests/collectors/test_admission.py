@@ -11,9 +11,9 @@ import zstandard
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from running_receivers import MemoryDoor
 
-from collectors.admission import INLINE_BYTES, Admission, Bounds, Prepared
-from collectors.bad_request import BadRequest
-from collectors.unpacking import is_one_frame
+from collectors.receive.admission import INLINE_BYTES, Admission, Bounds, Prepared
+from collectors.receive.bad_request import BadRequest
+from collectors.receive.unpacking import is_one_frame
 
 
 def prepared(sent: bytes, encoding: str = "identity", *, as_json: bool = False) -> bytes:

@@ -14,12 +14,12 @@ from made_store import BEGIN, MadeStore, gauge
 from otlp_bodies import body_of
 
 from collectors.check_store import check_store
-from collectors.checksums import NAME, Checksums, read_checksums
 from collectors.errors import StoreUnreadable
-from collectors.hours import HOUR_NS, hour_name
 from collectors.intake import Intake
 from collectors.store import Store
-from collectors.upkeep import UpkeepOptions
+from collectors.tables.checksums import NAME, Checksums, read_checksums
+from collectors.tables.hours import HOUR_NS, hour_name
+from collectors.tables.upkeep import UpkeepOptions
 
 
 @pytest.fixture(scope="module")

@@ -31,9 +31,9 @@ from running_collector import RunningCollector
 from test_unpacking import gzip_zeros
 
 from collectors.commands import store as store_command
+from collectors.receive.well_formed import REQUESTS
 from collectors.sink import Signal
 from collectors.store import Store
-from collectors.well_formed import REQUESTS
 
 NUMBERS_OF_GOOD_ONES = (
     "SELECT span_id - 1 AS number FROM spans WHERE name = 'numbered' "

@@ -80,7 +80,7 @@ def test_the_page_shows_what_came_in(collector: RunningCollector) -> None:
 
 def test_the_probe_finds_it_healthy(collector: RunningCollector, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLASHOVER_COLLECT_HTTP", f"0.0.0.0:{collector.port}")
-    command = [sys.executable, "-m", "collectors.health_probe"]
+    command = [sys.executable, "-m", "collectors.service.health_probe"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["status"] == "ok"

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_store import BEGIN, MadeStore, Row, gauge
 
-from collectors.compaction import TOGETHER, join, most_rows, worth_joining
-from collectors.data_files import DataFile
+from collectors.tables.compaction import TOGETHER, join, most_rows, worth_joining
+from collectors.tables.data_files import DataFile
 
 ROWS = st.one_of(st.integers(1, 50), st.integers(1, 5000), st.integers(1, 600_000))
 FILES = st.lists(ROWS, max_size=60).map(

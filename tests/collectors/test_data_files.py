@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from made_store import BEGIN, JOURNAL, MadeStore, gauge, rows_of
 
 from collectors.check_store import check_store
-from collectors.data_files import checksum_of, columns_mark, hour_of, mark_of, write_data_file
-from collectors.delta_tables import CHECKPOINT_EVERY, DeltaTables
 from collectors.errors import StoreBusy
-from collectors.hours import HOUR, HOUR_NS, TIME_COLUMNS, hour_name, rows_by_hour
 from collectors.live_views import create_view, open_duckdb, sql_type
-from collectors.parquet_settings import ROW_GROUP_ROWS, writer_settings
 from collectors.schema import SAMPLES, SPANS, TABLES
+from collectors.tables.data_files import checksum_of, columns_mark, hour_of, mark_of, write_data_file
+from collectors.tables.delta_tables import CHECKPOINT_EVERY, DeltaTables
+from collectors.tables.hours import HOUR, HOUR_NS, TIME_COLUMNS, hour_name, rows_by_hour
+from collectors.tables.parquet_settings import ROW_GROUP_ROWS, writer_settings
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 

@@ -30,8 +30,8 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.resources import Resource
 from sdk_bodies import ATTRIBUTES, ENTITIES, INT64, TEXTS, TIMES, all_said, decoded, metrics_body
 
-from collectors.limits import Drops
-from collectors.series_state import FIRST_REACH_NS, SeriesState
+from collectors.decode.limits import Drops
+from collectors.decode.series_state import FIRST_REACH_NS, SeriesState
 from collectors.sink import Signal
 
 START = 1_770_000_000_000_000_000

@@ -14,15 +14,15 @@ from opentelemetry.trace.status import Status
 from otlp_bodies import START
 from sdk_bodies import SpanFacts, decoded, log_record, logs_body, metrics_body, traces_body
 
-from collectors import edges
-from collectors.decode_metrics import KnownSeries
+from collectors.decode import edges
+from collectors.decode.decode_metrics import KnownSeries
+from collectors.decode.edges import SpanMemory
+from collectors.decode.limits import Drops, Limits
+from collectors.decode.resources import Emitters
+from collectors.decode.round import Round
+from collectors.decode.series_state import SeriesState
 from collectors.dialects import Dialects
-from collectors.edges import SpanMemory
-from collectors.limits import Drops, Limits
-from collectors.resources import Emitters
-from collectors.round import Round
 from collectors.schema import EDGE_KINDS
-from collectors.series_state import SeriesState
 from collectors.sink import SIGNALS, Signal
 
 ENTITIES = [None, "gateway:main", "router:main", "replica:r0", "replica:r1"]

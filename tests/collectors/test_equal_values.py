@@ -7,9 +7,9 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.block_shapes import LEAST_POINTS, Section, Texts, block_shapes
-from collectors.equal_values import as_bytes, empty, encoded, first_places, items_of, joined, ranges
-from collectors.wire_arrow import Members
+from collectors.decode.block_shapes import LEAST_POINTS, Section, Texts, block_shapes
+from collectors.decode.equal_values import as_bytes, empty, encoded, first_places, items_of, joined, ranges
+from collectors.decode.wire_arrow import Members
 
 LISTS = st.lists(st.lists(st.binary(max_size=3), max_size=3), max_size=6)
 

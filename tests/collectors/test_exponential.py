@@ -16,8 +16,8 @@ from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
 from sdk_bodies import decoded, metrics_body
 
-from collectors.exponential import Buckets, Exponential, since, trimmed
-from collectors.series_state import FIRST_REACH_NS, SeriesState
+from collectors.decode.exponential import Buckets, Exponential, since, trimmed
+from collectors.decode.series_state import FIRST_REACH_NS, SeriesState
 
 FINEST = 6
 VALUES = st.lists(st.integers(-4000, 4000).map(lambda at: at / 8), max_size=12)

@@ -30,14 +30,14 @@ from wire_fuzz import (
     text,
 )
 
-from collectors.decode_logs import LogRows
-from collectors.edges import EdgeRows, SpanMemory
-from collectors.fast_logs import LogBodies
-from collectors.limits import Drops, Limits
-from collectors.log_batch import LogBatch, may_quote
-from collectors.prompt_text import without_quotes
-from collectors.rejects import Rejects
-from collectors.resources import Emitters
+from collectors.decode.decode_logs import LogRows
+from collectors.decode.edges import EdgeRows, SpanMemory
+from collectors.decode.fast_logs import LogBodies
+from collectors.decode.limits import Drops, Limits
+from collectors.decode.log_batch import LogBatch, may_quote
+from collectors.decode.prompt_text import without_quotes
+from collectors.decode.rejects import Rejects
+from collectors.decode.resources import Emitters
 from collectors.schema import EVENTS, LOGS, STEPS
 
 LINES = st.sampled_from([

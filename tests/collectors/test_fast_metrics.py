@@ -13,17 +13,17 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from otlp_bodies import SECOND, START, attribute, resource
 from wire_fuzz import edited
 
-from collectors.decode_metrics import KnownSeries, SampleRows
+from collectors.decode.decode_metrics import KnownSeries, SampleRows
+from collectors.decode.edges import EdgeRows, SpanMemory
+from collectors.decode.fast_metrics import MetricBodies
+from collectors.decode.known_series import OVERFLOW
+from collectors.decode.limits import Drops, Limits
+from collectors.decode.metric_batch import MetricBatch
+from collectors.decode.rejects import Rejects
+from collectors.decode.resources import Emitters
+from collectors.decode.series_state import SeriesState
 from collectors.dialects import Dialects
-from collectors.edges import EdgeRows, SpanMemory
-from collectors.fast_metrics import MetricBodies
-from collectors.known_series import OVERFLOW
-from collectors.limits import Drops, Limits
-from collectors.metric_batch import MetricBatch
-from collectors.rejects import Rejects
-from collectors.resources import Emitters
 from collectors.schema import SAMPLES, SERIES
-from collectors.series_state import SeriesState
 
 DIALECTS = Dialects()
 

@@ -14,12 +14,12 @@ from otlp_bodies import attribute, engine_span, resource, root_span, traces
 from sdk_bodies import ATTRIBUTES, ENTITIES, SPANS, traces_body
 from wire_fuzz import BODY, EDITS, edited, lenient
 
-from collectors.decode_spans import SpanRows
-from collectors.edges import Arrivals, EdgeRows, SpanMemory
-from collectors.fast_spans import FastSpans
-from collectors.limits import Drops, Limits
-from collectors.rejects import Rejects
-from collectors.resources import Emitters
+from collectors.decode.decode_spans import SpanRows
+from collectors.decode.edges import Arrivals, EdgeRows, SpanMemory
+from collectors.decode.fast_spans import FastSpans
+from collectors.decode.limits import Drops, Limits
+from collectors.decode.rejects import Rejects
+from collectors.decode.resources import Emitters
 from collectors.schema import PHASES
 from collectors.sink import MemorySink
 from instrumented_engine.telemetry import Telemetry

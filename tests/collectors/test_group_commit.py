@@ -14,11 +14,11 @@ import pytest
 import zstandard
 
 from collectors.clock import ManualClock
-from collectors.door import Refused
 from collectors.frames import Place
-from collectors.group_commit import Bounds, GroupCommit
 from collectors.journal import Journal, Write, scan_all
+from collectors.receive.door import Refused
 from collectors.recent_bodies import KEEP_NS, RecentBodies
+from collectors.service.group_commit import Bounds, GroupCommit
 
 OWNER = uuid.UUID(int=7)
 START = 1_770_000_000_000_000_000

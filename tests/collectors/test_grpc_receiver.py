@@ -22,8 +22,8 @@ from otlp_messages import requests
 from running_receivers import Running, running
 from test_unpacking import gzip_zeros
 
-from collectors.door import Refused
-from collectors.receiver_options import ReceiverOptions
+from collectors.receive.door import Refused
+from collectors.receive.receiver_options import ReceiverOptions
 from collectors.sink import Signal
 
 BODY = log_body(5, "one line")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from collectors import console
-from collectors.health_probe import main, probe
+from collectors.service.health_probe import main, probe
 
 STATUS = [200]
 
@@ -109,6 +109,6 @@ def test_the_command_asks_where_the_setting_says(monkeypatch: pytest.MonkeyPatch
 
 
 def test_it_starts_as_a_module() -> None:
-    command = [sys.executable, "-m", "collectors.health_probe", "--help"]
+    command = [sys.executable, "-m", "collectors.service.health_probe", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "health" in done.stdout

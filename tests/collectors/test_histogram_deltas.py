@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.histogram_deltas import Points, since_previous
-from collectors.series_state import FIRST_REACH_NS, SeriesState
+from collectors.decode.histogram_deltas import Points, since_previous
+from collectors.decode.series_state import FIRST_REACH_NS, SeriesState
 
 TOTALS = st.sampled_from([None, 0.0, -0.0, 1.5, float("nan"), float("inf")])
 POINT = st.tuples(st.integers(1, 3), st.sampled_from([0, 1, 50, 90]), st.integers(100, 110) | st.just(FIRST_REACH_NS * 2),

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from otlp_bodies import log_body
 from running_receivers import Running, running
 
-from collectors.http_connection import HEAD_BYTES
-from collectors.receiver_options import ReceiverOptions
+from collectors.receive.http_connection import HEAD_BYTES
+from collectors.receive.receiver_options import ReceiverOptions
 
 BODY = log_body(5, "one line")
 HEAD = b"POST /v1/logs HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\n"

@@ -22,10 +22,10 @@ from otlp_bodies import log_body
 from otlp_messages import as_json, requests
 from running_receivers import Running, running
 
-from collectors.door import Refused
-from collectors.receiver_options import ReceiverOptions
+from collectors.receive.door import Refused
+from collectors.receive.receiver_options import ReceiverOptions
+from collectors.service.vitals import Vitals
 from collectors.sink import Signal
-from collectors.vitals import Vitals
 
 PROTOBUF, JSON = {"content-type": "application/x-protobuf"}, {"content-type": "application/json"}
 BODY = log_body(5, "one line")

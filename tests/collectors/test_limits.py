@@ -13,11 +13,11 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from otlp_bodies import START, attribute, traces
 from sdk_bodies import decoded
 
-from collectors import resources
-from collectors.attributes import body_text, text_map
-from collectors.limits import Drops, Limits
-from collectors.rejects import Rejects
-from collectors.resources import Emitters
+from collectors.decode import resources
+from collectors.decode.attributes import body_text, text_map
+from collectors.decode.limits import Drops, Limits
+from collectors.decode.rejects import Rejects
+from collectors.decode.resources import Emitters
 
 ASIDE = Resource(attributes=[attribute("service.name", "s")])
 

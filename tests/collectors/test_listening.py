@@ -18,9 +18,9 @@ from otlp_bodies import log_body
 from running_receivers import MemoryDoor, Told, running
 
 from collectors.errors import BadInput
-from collectors.listening import Addresses, Receivers
-from collectors.receiver_options import ReceiverOptions
-from collectors.vitals import Vitals
+from collectors.receive.listening import Addresses, Receivers
+from collectors.receive.receiver_options import ReceiverOptions
+from collectors.service.vitals import Vitals
 
 BODY = log_body(5, "one line")
 PROTOBUF = {"content-type": "application/x-protobuf"}

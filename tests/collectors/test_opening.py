@@ -13,7 +13,7 @@ import pytest
 from collectors.errors import BadInput, FlashoverError, StoreUnreadable
 from collectors.intake import Intake
 from collectors.opening import own
-from collectors.receiver_options import ReceiverOptions
+from collectors.receive.receiver_options import ReceiverOptions
 from collectors.settings import Settings
 
 NOBODY = 65534

@@ -13,10 +13,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from otlp_messages import as_json, numbers_as_numbers, requests
 
-from collectors.bad_request import BadRequest
-from collectors.otlp_json import to_protobuf
+from collectors.receive.bad_request import BadRequest
+from collectors.receive.otlp_json import to_protobuf
+from collectors.receive.well_formed import check_protobuf
 from collectors.sink import SIGNALS, Signal
-from collectors.well_formed import check_protobuf
 
 KEYS = ("resourceSpans", "scopeSpans", "spans", "resource", "attributes", "key", "value", "traceId", "name", "kind", "intValue",
         "arrayValue", "values", "kvlistValue", "bytesValue", "doubleValue", "startTimeUnixNano", "status", "code", "x")

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
-from collectors.limits import Reason
-from collectors.own_metrics import Outcome, OwnMetrics, Transport, markdown
+from collectors.decode.limits import Reason
 from collectors.schema import TABLES
+from collectors.service.own_metrics import Outcome, OwnMetrics, Transport, markdown
+from collectors.service.vitals import Vitals
 from collectors.sink import SIGNALS
-from collectors.vitals import Vitals
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUESTS = st.lists(st.tuples(st.sampled_from(get_args(Transport)), st.none() | st.sampled_from(SIGNALS),

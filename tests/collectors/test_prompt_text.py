@@ -15,9 +15,17 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from collectors.attributes import body_text, text_map
-from collectors.limits import Drops, Limits
-from collectors.prompt_text import CUT, MAY_QUOTE, body_holds_text, event_name_of, holds_text, strip, without_quotes
+from collectors.decode.attributes import body_text, text_map
+from collectors.decode.limits import Drops, Limits
+from collectors.decode.prompt_text import (
+    CUT,
+    MAY_QUOTE,
+    body_holds_text,
+    event_name_of,
+    holds_text,
+    strip,
+    without_quotes,
+)
 from collectors.schema import SPANS
 
 TEXT_KEYS = """

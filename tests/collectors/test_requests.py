@@ -15,13 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sdk_bodies import decoded
 
-from collectors.hours import HOUR_NS, hour_name
 from collectors.intake import Intake
 from collectors.live_views import open_duckdb
-from collectors.requests_table import WATERMARK_NS, requests_sql
 from collectors.schema import PHASES, REQUESTS
 from collectors.snapshot import read_snapshot
 from collectors.store import Store
+from collectors.tables.hours import HOUR_NS, hour_name
+from collectors.tables.requests_table import WATERMARK_NS, requests_sql
 
 Rows = list[dict[str, Any]]
 IN_ORDER = "ORDER BY trace_hi, trace_lo, span_id, arrival_ns"
@@ -294,7 +294,7 @@ def test_an_hour_of_very_many_spans_is_assembled_in_shares(quick_path: Path, mon
     sent = [one for trace in range(1, 12) for one in (root(trace, trace), engine(trace, trace, output_tokens=trace))]
     with Intake.open(quick_path / "whole") as intake:
         take(intake, *sent)
-    monkeypatch.setattr("collectors.requests_table.SPANS_AT_ONCE", 2)
+    monkeypatch.setattr("collectors.tables.requests_table.SPANS_AT_ONCE", 2)
     with Intake.open(quick_path / "shares") as intake:
         take(intake, *sent)
     assert stored(quick_path / "shares") == stored(quick_path / "whole") == viewed(sent)

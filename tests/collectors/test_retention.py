@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.hours import HOUR_NS, hour_name
-from collectors.retention import Keep, hours_to_remove
+from collectors.tables.hours import HOUR_NS, hour_name
+from collectors.tables.retention import Keep, hours_to_remove
 
 HOURS = st.dictionaries(st.integers(0, 40), st.integers(1, 1000), min_size=1, max_size=12)
 

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_store import BEGIN, MadeStore, Row, gauge, samples
 
-from collectors.hours import HOUR_NS, hour_name
-from collectors.rollups import MINUTE_NS, WATERMARK_NS, minutes_of_hour
 from collectors.schema import ROLLUPS
+from collectors.tables.hours import HOUR_NS, hour_name
+from collectors.tables.rollups import MINUTE_NS, WATERMARK_NS, minutes_of_hour
 
 SQL = "SELECT * FROM rollups ORDER BY series_id, minute_ns"
 FIRST_HOUR = hour_name(BEGIN // HOUR_NS)
@@ -80,7 +80,7 @@ def test_an_hour_of_very_many_samples_is_reckoned_in_slices(quick_path: Path, mo
     rows = [gauge(series, minute * MINUTE_NS + 5, float(minute)) for minute in range(60) for series in (1, 2)]
     store = MadeStore(quick_path / "s")
     store.put("samples", rows)
-    monkeypatch.setattr("collectors.rollups._SLICE_ROWS", 30)
+    monkeypatch.setattr("collectors.tables.rollups._SLICE_ROWS", 30)
     parts = list(minutes_of_hour(store.duckdb, store.tables, FIRST_HOUR))
     assert [part.num_rows for part in parts] == [30] * 4
     assert all(part.schema == ROLLUPS.arrow for part in parts)

@@ -40,15 +40,15 @@ from sdk_bodies import (
 )
 from wire_fuzz import EDITS, edited, lenient
 
-from collectors.decode_metrics import KnownSeries
+from collectors.decode.decode_metrics import KnownSeries
+from collectors.decode.edges import SpanMemory
+from collectors.decode.limits import Drops, Limits
+from collectors.decode.resources import Emitters
+from collectors.decode.round import Round
+from collectors.decode.series_state import SeriesState
 from collectors.dialects import Dialects
-from collectors.edges import SpanMemory
 from collectors.intake import Intake
-from collectors.limits import Drops, Limits
-from collectors.resources import Emitters
-from collectors.round import Round
 from collectors.schema import TABLES
-from collectors.series_state import SeriesState
 from collectors.sink import Signal
 from collectors.store import Store
 
@@ -135,7 +135,7 @@ def test_a_round_by_the_official_classes_gives_the_same(bodies: list[tuple[Signa
 def test_a_round_is_full_by_the_bytes_of_its_bodies(monkeypatch: pytest.MonkeyPatch, official: bool) -> None:
     """How many spans a body holds is not known before it is decoded; what is left waits for the next round."""
     body = body_of(1)[1]
-    monkeypatch.setattr("collectors.round.ROUND_BYTES", 3 * len(body))
+    monkeypatch.setattr("collectors.decode.round.ROUND_BYTES", 3 * len(body))
     work = Round(Emitters(Limits()), SpanMemory(), KnownSeries(set(), Dialects()), SeriesState(), {}, 0, Limits(), Drops(),
                  official)
     bodies = iter([(frame, "traces", body) for frame in range(1, 6)])

@@ -10,9 +10,9 @@ from google.rpc.status_pb2 import Status
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.bad_request import HTTP_STATUS, RPC_CODE, BadRequest, outcome_of
-from collectors.door import Refused
-from collectors.rpc_status import status_json, status_protobuf
+from collectors.receive.bad_request import HTTP_STATUS, RPC_CODE, BadRequest, outcome_of
+from collectors.receive.door import Refused
+from collectors.receive.rpc_status import status_json, status_protobuf
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 

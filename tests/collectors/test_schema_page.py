@@ -10,9 +10,9 @@ import pytest
 
 from collectors import schema
 from collectors.commands import schema as command
-from collectors.hours import HOUR, TIME_COLUMNS
 from collectors.schema import PHASES, REQUESTS, SPANS, TABLES
 from collectors.schema_page import as_json, as_markdown, as_text, type_name
+from collectors.tables.hours import HOUR, TIME_COLUMNS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "schema.md"
 COLUMNS = [(table, column) for table in TABLES.values() for column in table.columns]

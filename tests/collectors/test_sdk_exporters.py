@@ -31,10 +31,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from running_receivers import Running, running
 from sdk_bodies import SPANS, SpanFacts, log_record, logs_body, metrics_body, traces_body
 
-from collectors.door import Refused
-from collectors.receiver_options import ReceiverOptions
+from collectors.receive.door import Refused
+from collectors.receive.receiver_options import ReceiverOptions
+from collectors.receive.well_formed import REQUESTS
 from collectors.sink import Signal
-from collectors.well_formed import REQUESTS
 
 TOKEN = "s3cret"
 RESOURCE = Resource({"service.name": "test", "n": 1})

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from collectors.service_manager import ServiceManager
+from collectors.service.service_manager import ServiceManager
 
 
 @pytest.fixture(params=["file", "abstract"])

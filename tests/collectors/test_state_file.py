@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from otlp_bodies import EXPECTED_SQL, body_of, expected_rows
 
 from collectors.check_store import check_store
+from collectors.decode.series_state import SeriesState
 from collectors.errors import StoreUnreadable
 from collectors.intake import Intake
-from collectors.series_state import SeriesState
 from collectors.snapshot import Snapshot, read_snapshot, write_identity
 from collectors.state_file import PREFIX, StateFile, read_state
 from collectors.store import Store

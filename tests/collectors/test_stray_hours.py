@@ -11,12 +11,12 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from otlp_bodies import START, body_of, resource, root_span, traces
 
-from collectors.hours import HOUR_NS, latest_of
+from collectors.decode.stray_hours import MOST_HOURS, without_strays
 from collectors.intake import Intake
 from collectors.schema import LOGS
 from collectors.snapshot import read_snapshot
 from collectors.store import Store
-from collectors.stray_hours import MOST_HOURS, without_strays
+from collectors.tables.hours import HOUR_NS, latest_of
 
 
 @given(st.lists(st.integers(0, 12), max_size=60), st.integers(1, 6))

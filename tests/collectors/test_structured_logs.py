@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from collectors.clock import ManualClock
 from collectors.errors import BadInput
-from collectors.structured_logs import EventLog, Field
+from collectors.service.structured_logs import EventLog, Field
 
 PROMPT = "my password is hunter2"
 

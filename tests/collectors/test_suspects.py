@@ -9,8 +9,8 @@ from collections.abc import Callable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.suspects import PATIENCE, Suspects
-from collectors.worker_pipe import Report
+from collectors.service.suspects import PATIENCE, Suspects
+from collectors.service.worker_pipe import Report
 
 
 def live(suspects: Suspects, seq: int, frames: int, kills: Callable[[int, int, int], bool]) -> tuple[int, bool]:

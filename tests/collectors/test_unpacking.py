@@ -13,8 +13,8 @@ import zstandard
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from collectors.bad_request import BadRequest
-from collectors.unpacking import MOST_MEMBERS, encoding_of, unpack
+from collectors.receive.bad_request import BadRequest
+from collectors.receive.unpacking import MOST_MEMBERS, encoding_of, unpack
 
 LIMIT = 1 << 20
 STREAMED = zstandard.ZstdCompressor(write_content_size=False)

@@ -17,18 +17,18 @@ from hypothesis import strategies as st
 from made_store import BEGIN, JOURNAL, MadeStore, Row, gauge, rows_of
 
 from collectors.check_store import check_store
-from collectors.delta_tables import DeltaTables
-from collectors.hours import HOUR_NS, hour_name
 from collectors.live_views import open_duckdb
 from collectors.recovery import sync_unpublished
-from collectors.retention import Keep
-from collectors.rollups import MINUTE_NS, note_samples
 from collectors.snapshot import Snapshot, read_snapshot, write_identity
 from collectors.store import Store
-from collectors.upkeep import Upkeep, UpkeepOptions
+from collectors.tables.delta_tables import DeltaTables
+from collectors.tables.hours import HOUR_NS, hour_name
+from collectors.tables.retention import Keep
+from collectors.tables.rollups import MINUTE_NS, note_samples
+from collectors.tables.upkeep import Upkeep, UpkeepOptions
 
 FORK = multiprocessing.get_context("forkserver")
-FORK.set_forkserver_preload(["made_store", "collectors.upkeep"])
+FORK.set_forkserver_preload(["made_store", "collectors.tables.upkeep"])
 FRAMES_A_LIFE = 40
 ALL = f"SELECT series_id, ts_ns - {BEGIN} AS at, value, frame FROM samples ORDER BY frame, series_id"
 

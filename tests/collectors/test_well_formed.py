@@ -10,9 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from otlp_messages import requests
 
-from collectors.bad_request import BadRequest
+from collectors.receive.bad_request import BadRequest
+from collectors.receive.well_formed import check_protobuf
 from collectors.sink import SIGNALS, Signal
-from collectors.well_formed import check_protobuf
 
 
 def refusal(body: bytes) -> BadRequest:

@@ -15,7 +15,7 @@ import pytest
 
 from collectors.clock import MonotonicClock
 from collectors.frames import Place
-from collectors.worker_keeper import WorkerKeeper
+from collectors.service.worker_keeper import WorkerKeeper
 
 WORKER = textwrap.dedent('''
     import json, os, sys, time

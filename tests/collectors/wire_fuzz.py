@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from sdk_bodies import TEXTS
 
-from collectors.promoted import slots
-from collectors.wire_arrow import SPANS as WIRE
-from collectors.wire_arrow import WireReader
+from collectors.decode.promoted import slots
+from collectors.decode.wire_arrow import SPANS as WIRE
+from collectors.decode.wire_arrow import WireReader
 
 Fields = st.SearchStrategy[bytes]
 KEYS = st.sampled_from(sorted(slots())) | st.sampled_from(

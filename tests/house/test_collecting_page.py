@@ -9,8 +9,8 @@ from typing import get_args
 
 import flashover
 from collectors import settings
-from collectors.limits import Reason
-from collectors.own_metrics import Outcome, markdown
+from collectors.decode.limits import Reason
+from collectors.service.own_metrics import Outcome, markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/collecting.md").read_text(encoding="utf-8")

@@ -1,0 +1,1 @@
+"""The Delta tables: written durably, joined, rolled up, retained and vacuumed by one writer."""
