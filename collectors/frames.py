@@ -23,7 +23,8 @@ _HEADER = struct.Struct("<8s16sQI")
 _FRAME = struct.Struct("<IIQBQ16s")
 HEADER_BYTES = _HEADER.size
 FRAME_BYTES = _FRAME.size
-MAX_BODY = 1 << 30
+MAX_BODY = (1 << 30) + (1 << 24)
+"""Bytes of one packed body: the largest that may be set, and what zstd adds to one that it cannot make smaller."""
 NO_DIGEST = bytes(16)
 """The digest of a body that no sender repeats."""
 

@@ -217,3 +217,19 @@ def _until_told(up: Running, outcome: str) -> None:
     while up.outcomes != [outcome]:
         assert time.monotonic() < until, up.outcomes
         time.sleep(0.01)
+
+
+def test_bodies_that_wait_to_be_unpacked_have_a_bound_together() -> None:
+    """Each takes a thread for a while that there is one of; senders of the others come back."""
+    sent = gzip_zeros(60 << 20)
+    options = ReceiverOptions(http=None, max_body=2 * len(sent), max_held=2 * len(sent), max_plain=61 << 20)
+    with running(options) as up, grpc.insecure_channel(up.addresses.grpc) as channel:
+        calls = [channel.unary_unary(method("logs")).future(sent, timeout=60) for _ in range(12)]
+        errors: list[Any] = [call.exception(60) for call in calls]
+        busy = [status_of(error) for error in errors if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED]
+        assert busy and {error.code() for error in errors} == {grpc.StatusCode.RESOURCE_EXHAUSTED,
+                                                               grpc.StatusCode.INVALID_ARGUMENT}
+        retry = RetryInfo()
+        assert all(status.details[0].Unpack(retry) for status in busy) and retry.retry_delay.seconds == 1
+        assert channel.unary_unary(method("logs"))(BODY, timeout=20) == b""
+        assert set(up.outcomes) == {"malformed", "queue_full", "ok"}
