@@ -40,9 +40,9 @@ FULL_BYTES = ROUND_BYTES // 8
 
 
 class ToldFrames:
-    """The frames that stdin tells of, as ``worker.Frames``. ``rest`` and ``wait`` sleep until enough is told, or anything."""
+    """The frames that a pipe tells of, as ``worker.Frames``. ``rest`` and ``wait`` sleep until enough is told, or anything."""
 
-    def __init__(self, store: Path, journal: str, after_seq: int) -> None:
+    def __init__(self, store: Path, journal: str, after_seq: int, pipe: int) -> None:
         self._uuid = uuid.UUID(journal)
         self._folder = store / FOLDER
         self._places: list[Place] = []
@@ -50,7 +50,7 @@ class ToldFrames:
         self._news = threading.Condition()
         self.synced_seq = after_seq
         self.stopping = False
-        threading.Thread(target=self._listen, daemon=True, name="stdin").start()
+        threading.Thread(target=self._listen, args=(pipe,), daemon=True, name="stdin").start()
 
     def read(self, after_seq: int) -> Iterator[tuple[Place, bytes | None]]:
         """Synced frames numbered above ``after_seq``, in order, with their plain bodies; None for one that went bad."""
@@ -64,18 +64,18 @@ class ToldFrames:
             self._places = [place for place in self._places if place.seq > seq]
             self._bytes = sum(place.size for place in self._places)
 
-    def rest(self, seconds: float) -> None:
-        """For ``seconds``, unless frames for a full round or a stop are told."""
+    def rest(self, seconds: float) -> bool:
+        """For ``seconds``, unless frames for a full round or a stop are told; returns whether they are."""
         with self._news:
-            self._news.wait_for(lambda: self.stopping or self._bytes >= FULL_BYTES, seconds)
+            return self._news.wait_for(lambda: self.stopping or self._bytes >= FULL_BYTES, seconds)
 
     def wait(self, seconds: float, after_seq: int) -> None:
         """Until frames above ``after_seq`` or a stop are told, at most ``seconds``."""
         with self._news:
             self._news.wait_for(lambda: self.stopping or self.synced_seq > after_seq, seconds)
 
-    def _listen(self) -> None:
-        for line in _lines(sys.stdin.fileno()):
+    def _listen(self, pipe: int) -> None:
+        for line in _lines(pipe):
             places = read_command(line, self._folder)
             with self._news:
                 if places is None:
@@ -107,7 +107,7 @@ class WorkerProcess:
         snapshot = read_snapshot(store) or Snapshot(identity)
         tables = DeltaTables(store, identity)
         sync_unpublished(tables, snapshot)
-        self._frames = ToldFrames(store, identity, snapshot.seq)
+        self._frames = ToldFrames(store, identity, snapshot.seq, sys.stdin.fileno())
         self._worker = Worker(store, self._frames, snapshot, tables, limits, skip=skip, small_rounds=small_rounds,
                               on_work=self._report)
         self._report("starting")
