@@ -7,8 +7,8 @@ import uuid
 from pathlib import Path
 
 from collectors.frames import Place
-from collectors.worker_pipe import STOP_LINE, frames_line
-from collectors.worker_process import FULL_BYTES, ToldFrames
+from collectors.service.worker_pipe import STOP_LINE, frames_line
+from collectors.service.worker_process import FULL_BYTES, ToldFrames
 
 LONG_S = 60.0
 
