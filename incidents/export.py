@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any, Self
 
 import httpx
@@ -137,19 +136,6 @@ class HttpSink:
 
     def _back_off_s(self, tries: int) -> float:
         return min(_MOST_BACK_OFF_S, _BACK_OFF_S * 2.0**tries) * (0.5 + 0.5 * self._luck())
-
-
-def read_token(path: str) -> str | None:
-    """The one line of a token file; None without a path. BadInput when the file cannot be read or holds anything else."""
-    if not path:
-        return None
-    try:
-        token = Path(path).read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"--token-file {path}: cannot be read ({error}); give a file with one line, the token") from None
-    if not token or not token.isprintable() or " " in token:
-        raise BadInput(f"--token-file {path}: holds no token; it must be one line without spaces")
-    return token
 
 
 def _checked(url: str) -> str:

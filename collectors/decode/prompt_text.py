@@ -26,9 +26,6 @@ CUT = "[text removed]"
 EVENT_NAME_KEY = "event.name"
 """Attribute that held an event's name before OTLP had a field for it."""
 
-MAY_QUOTE = r"(?i)prompt|message|completion|generated|input|output|text|content"
-"""Regular expression (also of RE2): a log line without a match quotes no text."""
-
 _KEYS = re.compile(r"""
     gen_ai\.(
         (prompts?|completions?) (\.\d+ (\.(content|text|tool_calls)(\..*)?)?)?

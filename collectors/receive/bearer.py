@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hmac
+from pathlib import Path
 
+from collectors.errors import BadInput
 from collectors.receive.bad_request import BadRequest
 
 
@@ -24,3 +26,19 @@ class Bearer:
         scheme, _, given = authorization.partition(" ")
         same = hmac.compare_digest(given.strip().encode("latin-1", "replace"), self._token)
         return not self.needed or (same and scheme.lower() == "bearer")
+
+
+def read_token(path: str, named: str) -> str:
+    """The one line of a token file; empty without a path. Raises BadInput, which begins with ``named``, what gave the path."""
+    if not path:
+        return ""
+    fix = "give a file with one line, the token, of printable ASCII without spaces"
+    try:
+        token = Path(path).read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise BadInput(f"{named}{path}: {error.strerror}; {fix}") from None
+    except UnicodeDecodeError:
+        raise BadInput(f"{named}{path}: holds no ASCII text; {fix}") from None
+    if not token or not token.isprintable() or " " in token:
+        raise BadInput(f"{named}{path}: holds no such token; {fix}")
+    return token

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from collectors.errors import BadInput
+from collectors.receive.bearer import read_token
 from collectors.settings import value
 
 
@@ -75,17 +76,6 @@ def _pair(cert: str, key: str) -> tuple[Path | None, Path | None]:
 
 
 def _token(path: str) -> tuple[str, tuple[str, ...]]:
-    if not path:
-        return "", ()
-    fix = "give a file with one line, the token, of printable ASCII without spaces"
-    try:
-        token = Path(path).read_text(encoding="ascii").rstrip("\r\n")
-        mode = Path(path).stat().st_mode
-    except OSError as error:
-        raise BadInput(f"collect.token_file: {path}: {error.strerror}; {fix}") from None
-    except UnicodeDecodeError:
-        raise BadInput(f"collect.token_file: {path}: holds no ASCII text; {fix}") from None
-    if not token or not token.isprintable() or " " in token:
-        raise BadInput(f"collect.token_file: {path}: holds no such token; {fix}")
-    readable = mode & (stat.S_IRGRP | stat.S_IROTH)
+    token = read_token(path, "collect.token_file: ")
+    readable = path and Path(path).stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)
     return token, (f"{path}: other users can read the token; chmod 600 {path}",) if readable else ()

@@ -10,7 +10,8 @@ import typer
 from collectors import console
 from collectors import settings as table
 from collectors.errors import BadInput
-from incidents.export import HttpSink, read_token
+from collectors.receive.bearer import read_token
+from incidents.export import HttpSink
 from incidents.library_index import scenario_path
 from incidents.replay import RunnerName, play, replay
 from instrumented_engine.scenario import Scenario, load_scenario
@@ -49,7 +50,7 @@ def run(
     if out is not None and export is None and token_file is None:
         return _into_store(name, scenario, out, runner)
     if out is None and export is not None:
-        token = read_token(table.value("collect.token_file", token_file))
+        token = read_token(table.value("collect.token_file", token_file), "--token-file ")
         return _into_collector(name, scenario, export, token, runner)
     raise BadInput("give one of --out STORE and --export URL; --token-file goes with --export")
 

@@ -17,9 +17,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from collectors.decode.attributes import body_text, text_map
 from collectors.decode.limits import Drops, Limits
+from collectors.decode.log_batch import MAY_QUOTE
 from collectors.decode.prompt_text import (
     CUT,
-    MAY_QUOTE,
     body_holds_text,
     event_name_of,
     holds_text,

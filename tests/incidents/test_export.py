@@ -18,9 +18,10 @@ from small_fleet import scenario_file as small_scenario
 
 from collectors.clock import ManualClock
 from collectors.errors import BadInput
+from collectors.receive.bearer import read_token
 from collectors.sink import SIGNALS, MemorySink, Signal
 from incidents.commands import replay as replay_verb
-from incidents.export import FIRST_PATIENCE_S, PATIENCE_S, ExportFailed, HttpSink, read_token
+from incidents.export import FIRST_PATIENCE_S, PATIENCE_S, ExportFailed, HttpSink
 from incidents.replay import play
 from instrumented_engine.scenario import load_scenario
 
@@ -191,7 +192,7 @@ def test_an_address_that_is_none_is_refused(url: str) -> None:
 @pytest.mark.parametrize(("content", "token"), [(b"s3cret\n", "s3cret"), (b"  a-b_c=\r\n", "a-b_c=")])
 def test_a_token_is_one_line(tmp_path: Path, content: bytes, token: str) -> None:
     (tmp_path / "token").write_bytes(content)
-    assert read_token(str(tmp_path / "token")) == token
+    assert read_token(str(tmp_path / "token"), "--token-file ") == token
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"a b", b"a\nb\n", b"\xff", "ü".encode(), b"a\x00b", None])
@@ -200,8 +201,8 @@ def test_a_token_file_that_holds_none_is_named(tmp_path: Path, content: bytes | 
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(BadInput, match=f"--token-file {path}"):
-        read_token(str(path))
-    assert read_token("") is None
+        read_token(str(path), "--token-file ")
+    assert read_token("", "--token-file ") == ""
 
 
 @pytest.fixture(scope="module")
