@@ -2,8 +2,8 @@
 
 OTLP bodies to the table of ``spans``, all columns, MAPs and edges, against the official protobuf classes and a Python list
 for each column (``decode_spans.SpanRows``), in one process and taking turns. Bodies: (fleet) requests of root, queue,
-prefill, kv_sync and decode spans with 13 to 15 attributes, as a vLLM-like source sends them; (engine) the built-in engine's
-own. Both decoders must give equal tables.
+prefill, kv_sync and decode spans with 13 to 15 attributes and random ids, as a vLLM-like source sends them; (engine) the
+built-in engine's own. Both decoders must give equal tables.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ def attribute(key: str, value: str | bool | int | float) -> KeyValue:
     return KeyValue(key=key, value=AnyValue(**{kinds[type(value)]: value}))
 
 
-def fleet_bodies(source: np.random.Generator) -> list[bytes]:
+def fleet_bodies(source: np.random.Generator, requests: int = REQUESTS) -> list[bytes]:
     """Bodies of some 510 spans of two replicas and their gateway."""
-    return [_fleet_body(source, range(first, min(first + REQUESTS_OF_A_BODY, REQUESTS)))
-            for first in range(0, REQUESTS, REQUESTS_OF_A_BODY)]
+    return [_fleet_body(source, range(first, min(first + REQUESTS_OF_A_BODY, requests)))
+            for first in range(0, requests, REQUESTS_OF_A_BODY)]
 
 
 def _fleet_body(source: np.random.Generator, numbers: range) -> bytes:
@@ -50,13 +50,13 @@ def _fleet_body(source: np.random.Generator, numbers: range) -> bytes:
         block = request.resource_spans.add(resource=Resource(attributes=[attribute(*pair) for pair in who.items()]))
         spans.append(block.scope_spans.add().spans)
     for number in numbers:
-        trace, root = source.bytes(16), (5 * number + 1).to_bytes(8)
+        trace, root, request_id = source.bytes(16), source.bytes(8), f"cmpl-{source.bytes(16).hex()}"
         for at, name in enumerate(("llm_request", *PARTS)):
             start = START + number * 1_000_000 + at * 1_000
             span = spans[at and 1 + number % 2].add(
-                trace_id=trace, span_id=(5 * number + 1 + at).to_bytes(8), parent_span_id=root if at else b"", name=name,
+                trace_id=trace, span_id=source.bytes(8) if at else root, parent_span_id=root if at else b"", name=name,
                 kind=1 if at else 2, start_time_unix_nano=start, end_time_unix_nano=start + 5_000)
-            values = {"gen_ai.request.id": f"req-{number:08d}", "gen_ai.request.model": "deepseek-v3",
+            values = {"gen_ai.request.id": request_id, "gen_ai.request.model": "deepseek-v3",
                       "gen_ai.operation.name": "chat", "gen_ai.provider.name": "vllm", "server.port": 8000,
                       "server.address": f"10.0.0.{number % 7}", "flashover.cohort": "chat", "flashover.tier": "paid"}
             values |= _part(source, number, at) if at else _root(source)

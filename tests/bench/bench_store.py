@@ -1,12 +1,12 @@
 """What keeping a store small is worth: ``python tests/bench/bench_store.py``. Bytes and CPU time, as ratios.
 
 size: bytes of stored spans and request rows, after all upkeep, against the same OTLP bodies under zstd-1: bodies as the
-engine's telemetry sends them (evenly random phases, the worst for durations), and spans of a root and four children with 12
-to 15 attributes and random ids, once with figures of their own on each span, once with nearly constant attributes (bare),
-where random ids alone are half of the raw bytes. reading: a scan of these spans,
-against pyarrow's own choice of encodings under zstd-1. rollups: robust z (median, MAD) of the last ten minutes against six
-hours of 1,000 series, from minutes against from samples. newest: opening a store and reading its last five minutes, after
-2,000 commits against after 20, with upkeep between rounds as a collector does it.
+engine's telemetry sends them (evenly random phases, the worst for durations), and spans of a root and four children with
+random ids: as a vLLM-like source sends them, with 13 to 15 attributes (fleet), with 12 to 15 of which three are figures
+that vary (random), and with nearly constant attributes (bare), where random ids are half of the raw bytes.
+reading: a scan of these spans, against pyarrow's own choice of encodings under zstd-1. rollups: robust z (median, MAD) of
+the last ten minutes against six hours of 1,000 series, from minutes against from samples. newest: opening a store and
+reading its last five minutes, after 2,000 commits against after 20, with upkeep between rounds as a collector does it.
 CPU time of the process, in one process and taking turns, least of several repeats.
 """
 
@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
+from bench_decode_spans import fleet_bodies
 from bench_intake import decode, make_bodies
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -250,6 +251,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         sizes("engine", [body for group in make_bodies(np.random.default_rng(1)) for body in group], folder)
+        sizes("fleet", [("traces", body) for body in fleet_bodies(np.random.default_rng(1), REQUESTS)], folder)
         sizes("random", made_bodies(random.Random(1)), folder)
         sizes("bare", made_bodies(random.Random(1), bare=True), folder)
         newest(folder)
