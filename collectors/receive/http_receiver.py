@@ -58,31 +58,38 @@ class HttpReceiver:
             await self._intake(scope, headers, body, send)
 
     async def _intake(self, scope: Scope, headers: Headers, body: RequestBody, send: Send) -> None:
-        """Take one body, or say why not; count it, whatever happens."""
+        """Take one body, or say why not."""
+        try:
+            response = await self._counted(scope, headers, body)
+        except Exception:
+            await self._answer(_failure(headers, "error", "the collector failed; its log says why", 500), body, send)
+            raise
+        if response is not None:
+            await self._answer(response, body, send)
+
+    async def _counted(self, scope: Scope, headers: Headers, body: RequestBody) -> Response | None:
+        """What to answer, None when there is no one to answer; counted before that, whatever happens."""
         signal = _PATHS.get(scope["path"])
         loop = asyncio.get_running_loop()
         began = loop.time()
         outcome: Outcome = "error"
         try:
             outcome = await self._taken(scope, signal, headers, body)
-            response = _success(headers)
+            return _success(headers)
         except BadRequest as bad:
             outcome = bad.outcome
             response = _failure(headers, outcome, str(bad), bad.status)
             if bad.status == 405:
                 response.headers["allow"] = "POST" if signal else "GET, HEAD"
+            return response
         except Refused as refused:
             outcome = outcome_of(refused)
-            response = _failure(headers, outcome, str(refused), HTTP_STATUS[outcome], refused.retry_after_s)
+            return _failure(headers, outcome, str(refused), HTTP_STATUS[outcome], refused.retry_after_s)
         except (Gone, asyncio.CancelledError) as ended:
             outcome = scope.get("state", {}).get(REFUSED, "timed_out") if isinstance(ended, Gone) else "stopping"
-            return  # there is no one to answer
-        except Exception:
-            await self._answer(_failure(headers, outcome, "the collector failed; its log says why", 500), body, send)
-            raise
+            return None
         finally:
             self._metrics.received("http", signal, outcome, body.size, loop.time() - began)
-        await self._answer(response, body, send)
 
     async def _taken(self, scope: Scope, signal: Signal | None, headers: Headers, body: RequestBody) -> Outcome:
         if signal is None and scope["path"] not in _PAGES:

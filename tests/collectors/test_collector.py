@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -154,15 +155,11 @@ def test_a_full_disk_is_answered_503_and_costs_nothing(small_disk: Path) -> None
         collector.start()
         senders = Senders(collector, 2, pause_s=0.005)
         senders.wait_for(100)
-        free = shutil.disk_usage(small_disk).free
-        (small_disk / "ballast").write_bytes(b"x" * (free - 20_000))
-        while shutil.disk_usage(small_disk).free > 0:  # the last blocks, which journal and tables want too
-            with (small_disk / "ballast").open("ab") as ballast:
-                try:
-                    ballast.write(b"x" * 4096)
-                    ballast.flush()
-                except OSError:
-                    break
+        with (small_disk / "ballast").open("ab", buffering=0) as ballast:
+            for block in (1 << 16, 4096):  # the last blocks, which journal and tables want too
+                with suppress(OSError):
+                    while True:
+                        ballast.write(b"x" * block)
         wait_until(lambda: senders.refused.get(503, 0) > 20)
         status, said = collector.get("/health")
         assert status == 503 and "disk" in json.loads(said)["problems"][0]
