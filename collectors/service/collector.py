@@ -59,7 +59,7 @@ class Collector:
         for sentence in found.snapshot.damage:
             on_event("journal_damage", found=sentence)
         self._journal = found.journal
-        self._decoded, self._dropped = found.snapshot.seq, found.snapshot.seq
+        self._decoded = found.snapshot.seq
         self._end = asyncio.Event()
         self._drop = asyncio.Event()
         self._commits = GroupCommit(
