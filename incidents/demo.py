@@ -15,7 +15,7 @@ from collectors.seal import seal
 from collectors.store import Store
 from incidents.library_index import scenario_path
 from incidents.replay import Replayed, RunnerName, replay
-from instrumented_engine.scenario import load_scenario
+from instrumented_engine.loading import load_scenario
 
 SLUG = "kv-sync-rebalance"
 STORE, SEALED = "store", "incident.duckdb"

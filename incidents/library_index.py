@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from collectors.errors import BadInput
-from instrumented_engine.scenario import Scenario, load_scenario
+from instrumented_engine.loading import load_scenario
+from instrumented_engine.scenario import Scenario
 
 LIBRARY = Path(__file__).parent / "library"
 

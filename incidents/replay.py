@@ -15,14 +15,14 @@ from typing import Any, Literal
 from collectors.errors import BadInput
 from collectors.intake import Intake
 from collectors.sink import Signal, Sink
-from instrumented_engine.actions import check_actions
+from instrumented_engine.clients.workload import Arrivals, prepare
 from instrumented_engine.cluster import Cluster
-from instrumented_engine.reporting import Reporter
-from instrumented_engine.runner import Runner
+from instrumented_engine.model.runner import Runner
+from instrumented_engine.model.tokens import token_ids
+from instrumented_engine.reporting.reporter import Reporter
+from instrumented_engine.rooms import check
 from instrumented_engine.scenario import Scenario
 from instrumented_engine.telemetry import DigestSink
-from instrumented_engine.tokens import token_ids
-from instrumented_engine.workload import Arrivals, prepare
 
 RunnerName = Literal["torch", "recorded"]
 DRAIN_SYNCS = 10
@@ -71,11 +71,11 @@ def make_runner(name: RunnerName, scenario: Scenario) -> Runner:
         "seed": scenario.seed,
     }
     if name == "recorded":
-        from instrumented_engine.recorded_runner import RecordedRunner
+        from instrumented_engine.model.recorded_runner import RecordedRunner
 
         return RecordedRunner(scenario.model, **sizes)
     try:
-        from instrumented_engine.torch_runner import TorchRunner
+        from instrumented_engine.model.torch_runner import TorchRunner
     except ModuleNotFoundError as error:
         raise BadInput(f"--runner torch: {error.name} is not installed; install the 'engine' extra, or use "
                        "--runner recorded") from error
@@ -106,7 +106,7 @@ def replay(
     ``on_progress`` is told the virtual seconds played, ``on_synced`` the last durable frame after each flush. Raises
     BadInput for a scenario that cannot be, StorageFull, StoreBusy.
     """
-    check_actions(scenario)
+    check(scenario)
     if out.exists() and any(out.iterdir()):
         raise BadInput(f"{out}: is not empty; give a new folder for the store")
     engine, arrivals = _prepared(scenario, runner)
@@ -116,7 +116,7 @@ def replay(
 
 
 def _prepared(scenario: Scenario, runner: RunnerName) -> tuple[Runner, Arrivals]:
-    check_actions(scenario)
+    check(scenario)
     engine = make_runner(runner, scenario)
     arrivals = prepare(
         scenario.workload,

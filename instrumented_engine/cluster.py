@@ -1,31 +1,43 @@
-"""A whole fleet under the virtual clock: clients, gateway, router, KV index, replicas, and the timed actions."""
+"""A whole fleet under the virtual clock: clients, regions (gateway, router, KV index, replicas), and the timed actions.
+
+``Cluster`` builds the regions; each room of mechanisms then installs what its tables of the scenario ask for.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
 from functools import lru_cache, partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from collectors.errors import BadInput
 from instrumented_engine.actions import perform_all
-from instrumented_engine.clients import Clients
+from instrumented_engine.clients.clients import Clients
+from instrumented_engine.clients.workload import Arrival, Arrivals
 from instrumented_engine.clock import VirtualLoop, run_virtual
-from instrumented_engine.cost_model import CostModel, load_profile
-from instrumented_engine.engine import Engine, StepRecord
-from instrumented_engine.gateway import AttemptRecord, GatewayServer
-from instrumented_engine.kv_events import EventStream
-from instrumented_engine.kv_index import KvIndex
-from instrumented_engine.router import Router
-from instrumented_engine.runner import Runner
+from instrumented_engine.kv.event_stream import EventStream
+from instrumented_engine.kv.kv_index import KvIndex
+from instrumented_engine.mechanism import Measure
+from instrumented_engine.model.runner import Runner
+from instrumented_engine.regions.region import Region, Site, sites
+from instrumented_engine.replica.cost_model import CostModel, load_profile
+from instrumented_engine.replica.engine import Engine, StepRecord
+from instrumented_engine.replica.sequence import Sequence
+from instrumented_engine.rooms import ROOMS
+from instrumented_engine.routing.door import AttemptRecord, Door
+from instrumented_engine.routing.gateway import GatewayServer
+from instrumented_engine.routing.router import Router
 from instrumented_engine.scenario import Scenario
-from instrumented_engine.sequence import Sequence
-from instrumented_engine.workload import Arrival, Arrivals
+
+Measures = Callable[[], Iterable[Measure]]
 
 
 class Observer(Protocol):
     """Who is told what happens in the fleet: the one way out of the cluster."""
+
+    def on_start(self, cluster: Cluster) -> None:
+        """The cluster is complete and about to run."""
 
     def on_attempt(self, record: AttemptRecord) -> None:
         """An attempt ended as its client sees it."""
@@ -44,7 +56,11 @@ class Observer(Protocol):
 
 
 class Cluster:
-    """Built from a scenario; ``run`` plays it to its end. Attributes are the live parts, for actions and scrapes."""
+    """Built from a scenario; ``run`` plays it to its end.
+
+    ``parts`` are the live parts by entity, for actions; ``measures`` their metrics; ``edges`` whom they depend on
+    (relation -> entities); ``front`` the door that clients come to.
+    """
 
     def __init__(
         self,
@@ -64,69 +80,129 @@ class Cluster:
         self.arrivals = arrivals
         self.runner = runner
         self.observer = observer
-        self.index = KvIndex(
-            self.loop, writer_ops_per_s=scenario.kv_index.writer_ops_per_s, route_by=scenario.kv_index.route_by
-        )
-        self.engines = [self._engine(number, runner) for number in range(scenario.cluster.replicas)]
-        self.router = Router(scenario.router, self.index, len(self.engines))
-        vocabulary, block_tokens = runner.shape.vocabulary, scenario.replica.block_tokens
+        self.parts: dict[str, Any] = {}
+        self.measures: dict[str, list[Measures]] = {}
+        self.edges: dict[str, dict[str, list[str]]] = {}
+        self._background: list[Coroutine[Any, Any, None]] = []
+        self._over: asyncio.Future[None] | None = None
+        self._prompt = self._prompts(token_ids)
+        self.regions = [self._region(site) for site in sites(scenario)]
+        self.engines = [engine for region in self.regions for engine in region.engines]
+        self.front: Door = self.regions[0].gateway
+        self.clients = Clients(self.loop, scenario.cohorts, lambda attempt: self.front.handle(attempt), scenario.seed)
+        self.add("clients", self.clients)
+        for room in ROOMS:
+            room.install(self)
+
+    # -- for the rooms ---------------------------------------------------------------------------------------------
+
+    def add(self, entity: str, part: Any, measures: Measures | None = None, **edges: Iterable[str]) -> None:
+        """Make ``part`` the live part behind ``entity`` ("kind:name"). ``edges``: relations of ``schema.EDGE_KINDS``."""
+        self.parts[entity] = part
+        if measures is not None:
+            self.measures.setdefault(entity, []).append(measures)
+        for kind, others in edges.items():
+            self.edges.setdefault(entity, {}).setdefault(kind, []).extend(others)
+
+    def spawn(self, task: Coroutine[Any, Any, None]) -> None:
+        """Run ``task`` beside the rest, from the start of the run on or from now; if it fails, the run ends with its error."""
+        if self._over is None:
+            self._background.append(task)
+        else:
+            self.loop.create_task(task).add_done_callback(partial(_end_if_failed, self._over))
+
+    def tell(self, kind: str, entity: str, summary: str) -> None:
+        """Tell the observer what an operator's change log would now hold (kinds: ``schema.EVENTS``)."""
+        self.observer.on_action(kind, entity, summary, self.loop.now_ns)
+
+    def random(self, purpose: str) -> random.Random:
+        """A stream of random numbers of its own for ``purpose``, by the scenario's seed."""
+        return random.Random(f"{self.scenario.seed}:{purpose}")
+
+    # -- building --------------------------------------------------------------------------------------------------
+
+    def _prompts(self, token_ids: Callable[[int, int, int], list[int]]) -> Callable[[Arrival], list[int]]:
+        vocabulary, block_tokens = self.runner.shape.vocabulary, self.scenario.replica.block_tokens
 
         @lru_cache(maxsize=65_536)
         def block(key: int) -> list[int]:
             return [int(token) for token in token_ids(key, block_tokens, vocabulary)]
 
         def prompt(arrival: Arrival) -> list[int]:
-            if not runner.reads_tokens:
+            if not self.runner.reads_tokens:
                 return [0] * arrival.engine_prompt
             ids = [token for key in arrival.blocks for token in block(key)]
             rest = arrival.engine_prompt - len(ids)
             return ids + [int(token) for token in token_ids(arrival.at_ns, rest, vocabulary)] if rest else ids
 
-        self.gateway = GatewayServer(
+        return prompt
+
+    def _region(self, site: Site) -> Region:
+        scenario = self.scenario
+        index = KvIndex(
+            self.loop, writer_ops_per_s=scenario.kv_index.writer_ops_per_s, route_by=scenario.kv_index.route_by
+        )
+        engines = [self._engine(site.first + i, entity, index) for i, entity in enumerate(site.replicas)]
+        router = Router(scenario.router, index, len(engines))
+        suffix = "" if not scenario.regions else f":{site.name}"
+        gateway = GatewayServer(
+            site.gateway,
             self.loop,
             scenario.gateway,
-            self.router,
+            router,
             round(scenario.kv_index.lookup_ms * 1e6),
-            self.engines,
-            tokens=prompt,
-            ids=random.Random(f"{scenario.seed}:engine ids"),
-            luck=random.Random(f"{scenario.seed}:shed"),
-            on_attempt=observer.on_attempt,
+            engines,
+            tokens=self._prompt,
+            ids=self.random(f"engine ids{suffix}"),
+            luck=self.random(f"shed{suffix}"),
+            on_attempt=self.observer.on_attempt,
         )
-        self.clients = Clients(self.loop, scenario.cohorts, self.gateway, scenario.seed)
+        region = Region(site, index, engines, router, gateway)
+        self.add(site.gateway, gateway, partial(gateway.measures, scenario.cohorts), calls=[site.router])
+        self.add(site.router, router, region.router_measures, calls=[site.kv_index], routes_to=site.replicas)
+        self.add(site.kv_index, index, region.index_measures)
+        for engine in engines:
+            self.add(engine.entity, engine, syncs_kv=[site.kv_index])
+        return region
 
-    def _engine(self, number: int, runner: Runner) -> Engine:
+    def _engine(self, number: int, entity: str, index: KvIndex) -> Engine:
         scenario = self.scenario
         engine = Engine(
             number,
+            entity,
             self.loop,
             scenario.replica,
             CostModel(
                 load_profile(scenario.cluster.profile), scenario.workload.prompt_scale, scenario.workload.output_scale
             ),
-            runner,
-            stream=EventStream(scenario.kv_index.stream_buffer_events, lambda: self.loop.now_ns, self.index.wake),
+            self.runner,
+            stream=EventStream(scenario.kv_index.stream_buffer_events, lambda: self.loop.now_ns, index.wake),
             on_step=self.observer.on_step,
             on_sequence_done=self.observer.on_sequence_done,
         )
-        self.index.connect(engine)
+        index.connect(engine)
         return engine
+
+    # -- running ---------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Play the scenario from its first to its last instant."""
+        self.observer.on_start(self)
         run_virtual(self._main(), self.loop)
 
     async def _main(self) -> None:
-        tasks = [self.loop.create_task(engine.run()) for engine in self.engines]
-        tasks.append(self.loop.create_task(self.index.run()))
-        tasks.append(self.loop.create_task(self.clients.run(self.arrivals.requests)))
-        tasks.append(self.loop.create_task(self._tick()))
-        tasks.append(self.loop.create_task(perform_all(self, self.scenario.actions)))
-        over: asyncio.Future[None] = self.loop.create_future()
-        for task in tasks:
-            task.add_done_callback(partial(_end_if_failed, over))
-        self.loop.call_at_ns(round((self.scenario.warm_up_s + self.scenario.duration_s) * 1e9), _end, over)
-        await over
+        self._over = self.loop.create_future()
+        for engine in self.engines:
+            self.spawn(engine.run())
+        for region in self.regions:
+            self.spawn(region.index.run())
+        self.spawn(self.clients.run(self.arrivals.requests))
+        self.spawn(self._tick())
+        self.spawn(perform_all(self, self.scenario.actions))
+        for task in self._background:
+            self.spawn(task)
+        self.loop.call_at_ns(round((self.scenario.warm_up_s + self.scenario.duration_s) * 1e9), _end, self._over)
+        await self._over
 
     async def _tick(self) -> None:
         interval_ns = round(self.scenario.scrape_s * 1e9)

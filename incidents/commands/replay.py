@@ -14,7 +14,8 @@ from collectors.receive.bearer import read_token
 from incidents.export import HttpSink
 from incidents.library_index import scenario_path
 from incidents.replay import RunnerName, play, replay
-from instrumented_engine.scenario import Scenario, load_scenario
+from instrumented_engine.loading import load_scenario
+from instrumented_engine.scenario import Scenario
 
 Name = Annotated[str, typer.Argument(metavar="SLUG|SCENARIO.toml", help="an incident of the library, or a file")]
 Out = Annotated[Path | None, typer.Option("--out", metavar="STORE", help="a new folder for the store")]

@@ -15,9 +15,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from instrumented_engine.recorded_runner import RecordedRunner
-from instrumented_engine.runner import Chunk, Runner
-from instrumented_engine.torch_runner import TorchRunner
+from instrumented_engine.model.recorded_runner import RecordedRunner
+from instrumented_engine.model.runner import Chunk, Runner
+from instrumented_engine.model.torch_runner import TorchRunner
 
 REPLICAS, BLOCKS, BLOCK_TOKENS = 4, 32_768, 8
 COMPOSITIONS = ((1, 0), (8, 0), (0, 25), (6, 10), (8, 25), (12, 35))

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from incidents.replay import replay
-from instrumented_engine.scenario import load_scenario
+from instrumented_engine.loading import load_scenario
 
 
 def main() -> None:

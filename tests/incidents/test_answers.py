@@ -19,12 +19,12 @@ from collectors.seal import seal
 from collectors.store import Store
 from incidents.library_index import scenario_path
 from incidents.replay import replay
-from instrumented_engine.scenario import load_scenario
+from instrumented_engine.loading import load_scenario
 
 REBALANCE = 'actions=[{at_s=240, do="rebalance", target="kv_index:main", log_kind="rebalance", log="routine update"}]'
 SLOW = (
     'actions=[{at_s=240, do="rebalance", target="kv_index:main", log_kind="rebalance", log="routine update"},'
-    ' {at_s=240, do="set", target="replica:r2", key="speed", value=0.25},'
+    ' {at_s=240, do="set", target="replica:r2", key="speed", value=0.25, until_s="end"},'
     ' {at_s=900, until_s=1080, do="set", target="gateway:main", key="shed_share", value=0.9, log_kind="load_shed",'
     '  log="shedding"}]'
 )

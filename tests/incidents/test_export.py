@@ -23,7 +23,7 @@ from collectors.sink import SIGNALS, MemorySink, Signal
 from incidents.commands import replay as replay_verb
 from incidents.export import FIRST_PATIENCE_S, PATIENCE_S, ExportFailed, HttpSink
 from incidents.replay import play
-from instrumented_engine.scenario import load_scenario
+from instrumented_engine.loading import load_scenario
 
 NOON = 1_774_785_600
 """2026-03-29T12:00:00Z in seconds."""

@@ -12,9 +12,10 @@ import pytest
 from small_fleet import Memory, NullRunner
 
 from incidents.library_index import scenario_path
+from instrumented_engine.clients.workload import prepare
 from instrumented_engine.cluster import Cluster
-from instrumented_engine.scenario import Scenario, load_scenario
-from instrumented_engine.workload import prepare
+from instrumented_engine.loading import load_scenario
+from instrumented_engine.scenario import Scenario
 
 SEEDS = [1, 2, 3, 4, 5]
 REBALANCE = {"at_s": 240, "do": "rebalance", "target": "kv_index:main"}

@@ -15,7 +15,8 @@ from collectors.store import Store
 from incidents.commands import incidents as incidents_verb
 from incidents.commands import replay as replay_verb
 from incidents.replay import replay
-from instrumented_engine.scenario import Scenario, load_scenario
+from instrumented_engine.loading import load_scenario
+from instrumented_engine.scenario import Scenario
 
 CHILD = Path(__file__).with_name("replay_child.py")
 FRAMED = ["spans", "steps", "series", "samples", "events", "logs", "rejects"]
@@ -148,7 +149,7 @@ def test_the_library_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_every_library_scenario_is_valid_and_names_a_shipped_workload() -> None:
     from incidents.library_index import incidents
-    from instrumented_engine.workload import shipped_workloads
+    from instrumented_engine.clients.workload import shipped_workloads
 
     for entry in incidents():
         assert isinstance(entry.scenario, Scenario)

@@ -11,7 +11,7 @@ from small_fleet import made_trace, scenario
 
 from collectors.store import Store
 from incidents.replay import replay
-from instrumented_engine.sizes import size_named
+from instrumented_engine.model.sizes import size_named
 
 SHARE_TOLERANCE = 0.03
 """Difference allowed between the runners in an expert's share of its layer's tokens (a fair share is 1/16)."""

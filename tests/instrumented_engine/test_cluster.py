@@ -12,12 +12,13 @@ from small_fleet import NullRunner, made_trace, play, scenario
 
 from collectors.errors import BadInput
 from collectors.sink import MemorySink
+from instrumented_engine.clients.workload import prepare
 from instrumented_engine.cluster import Cluster
-from instrumented_engine.reporting import Reporter
-from instrumented_engine.sequence import Sequence as EngineSequence
-from instrumented_engine.sequence import State
+from instrumented_engine.replica.cost_model import CostModel, load_profile
+from instrumented_engine.replica.sequence import Sequence as EngineSequence
+from instrumented_engine.replica.sequence import State
+from instrumented_engine.reporting.reporter import Reporter
 from instrumented_engine.telemetry import DigestSink
-from instrumented_engine.workload import prepare
 
 CALM = {"requests": 120, "seconds": 55}
 CRUSH = {"requests": 700, "seconds": 55}
@@ -40,10 +41,10 @@ def test_requests_are_conserved(load: Path) -> None:
     cluster, memory = play(scenario(load))
     inside = sum(len(engine.scheduler.waiting) + len(engine.scheduler.running) for engine in cluster.engines)
     entered = inside + len(memory.done)
-    routed = sum(cluster.router.decisions.values())
+    routed = sum(cluster.regions[0].router.decisions.values())
     assert entered == routed
-    arrived = sum(cluster.gateway.arrivals.values())
-    assert arrived == len(memory.attempts) + cluster.gateway.in_flight
+    arrived = sum(cluster.regions[0].gateway.arrivals.values())
+    assert arrived == len(memory.attempts) + cluster.regions[0].gateway.in_flight
 
 
 def test_tokens_in_are_cached_or_computed_and_no_output_is_lost(load: Path) -> None:
@@ -141,3 +142,26 @@ def emitted(trace: Path, **changes: Any) -> tuple[str, int]:
 def test_one_seed_gives_one_digest_and_another_seed_another(load: Path) -> None:
     assert emitted(load) == emitted(load)
     assert emitted(load)[0] != emitted(load, seed=2)[0]
+
+
+def test_shedding_turns_attempts_away(tmp_path: Path) -> None:
+    trace = made_trace(tmp_path / "t.jsonl", **CALM)
+    shed = {"at_s": 20, "until_s": 40, "do": "set", "target": "gateway:main", "key": "shed_share", "value": 1.0}
+    _, memory = play(scenario(trace, actions=[shed]))
+    for record in memory.attempts:
+        during = 20e9 <= record.start_ns < 39.9e9
+        assert (record.outcome == "rejected") == during
+    _, memory = play(scenario(trace))
+    assert all(record.outcome != "rejected" for record in memory.attempts)
+
+
+def test_a_slow_replica_steps_slower(tmp_path: Path) -> None:
+    trace = made_trace(tmp_path / "t.jsonl", **CALM)
+    slow = {"at_s": 0, "until_s": "end", "do": "set", "target": "replica:r1", "key": "speed", "value": 0.25}
+
+    cost = CostModel(load_profile("h20_16b_a2b"), 1 / 64, 1 / 4)
+    _, memory = play(scenario(trace, actions=[slow]))
+    decodes = [(number, record) for number, record in memory.steps if record.prefill_tokens == 0]
+    assert {number for number, _ in decodes} == {0, 1}
+    for number, record in decodes:
+        assert record.duration_ns == cost.step_ns(0, record.engine_tokens, 0.25 if number == 1 else 1.0)

@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrumented_engine.kv_blocks import BlockEvent, BlockPool
+from instrumented_engine.replica.kv_blocks import BlockEvent, BlockPool
 
 PROMPTS = st.lists(st.tuples(st.integers(1, 6), st.integers(0, 3)), min_size=1, max_size=60)
 

@@ -7,8 +7,8 @@ import random
 import pytest
 
 from instrumented_engine.clock import VirtualLoop, run_virtual
-from instrumented_engine.kv_events import EventStream
-from instrumented_engine.kv_index import KvIndex
+from instrumented_engine.kv.event_stream import EventStream
+from instrumented_engine.kv.kv_index import KvIndex
 
 
 class FakeReplica:

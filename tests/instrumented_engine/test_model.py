@@ -11,12 +11,12 @@ from dense_reference import dense
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from instrumented_engine.model import Model, balance
-from instrumented_engine.ragged import SPAN, TILE, Geometry, flatten
-from instrumented_engine.runner import Chunk
-from instrumented_engine.sizes import size_named
-from instrumented_engine.tokens import token_ids
-from instrumented_engine.weights import Weights, random_weights
+from instrumented_engine.model.decoder import Model, balance
+from instrumented_engine.model.ragged import SPAN, TILE, Geometry, flatten
+from instrumented_engine.model.runner import Chunk
+from instrumented_engine.model.sizes import size_named
+from instrumented_engine.model.tokens import token_ids
+from instrumented_engine.model.weights import Weights, random_weights
 
 SIZE = size_named("S")
 GEOMETRY = Geometry(replicas=2, blocks=256, block_tokens=8)

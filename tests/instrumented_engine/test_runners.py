@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.errors import BadInput
-from instrumented_engine.expert_profile import ExpertProfile, Tally, load_expert_profile, shipped
-from instrumented_engine.record_experts import main, record
-from instrumented_engine.recorded_runner import RecordedRunner
-from instrumented_engine.runner import Chunk, Runner, StepOutput
-from instrumented_engine.sizes import size_named
-from instrumented_engine.tokens import token_ids
-from instrumented_engine.torch_runner import TorchRunner
+from instrumented_engine.model.expert_profile import ExpertProfile, Tally, load_expert_profile, shipped
+from instrumented_engine.model.record_experts import main, record
+from instrumented_engine.model.recorded_runner import RecordedRunner
+from instrumented_engine.model.runner import Chunk, Runner, StepOutput
+from instrumented_engine.model.sizes import size_named
+from instrumented_engine.model.tokens import token_ids
+from instrumented_engine.model.torch_runner import TorchRunner
 
 SHAPE = size_named("S").shape
 REPLICAS, BLOCKS, BLOCK_TOKENS = 3, 512, 8
@@ -261,5 +261,5 @@ def test_a_file_that_is_no_profile_is_named(tmp_path: Path) -> None:
 
 
 def test_the_recorded_runner_loads_no_torch() -> None:
-    code = "import sys, instrumented_engine.recorded_runner; sys.exit('torch' in sys.modules)"
+    code = "import sys, instrumented_engine.model.recorded_runner; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2]).returncode == 0

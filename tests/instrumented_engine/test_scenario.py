@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from collectors.errors import BadInput
-from instrumented_engine.actions import check_actions
-from instrumented_engine.cost_model import CostModel, load_profile
-from instrumented_engine.scenario import Scenario, load_scenario
+from instrumented_engine.loading import load_scenario
+from instrumented_engine.replica.cost_model import CostModel, load_profile
+from instrumented_engine.rooms import check
+from instrumented_engine.scenario import Scenario
 
 MINIMAL = 'title = "t"\nduration_s = 60\n'
 
@@ -62,17 +63,43 @@ def test_bad_overrides_are_named(tmp_path: Path, override: str) -> None:
         load_scenario(written(tmp_path, MINIMAL + "[[cohorts]]\nname = 'a'\n"), [override])
 
 
-@pytest.mark.parametrize(("action", "part"), [
-    ({"do": "set", "target": "replica:r9", "key": "speed", "value": 1.0}, "there is no replica 'r9'"),
-    ({"do": "set", "target": "replica:r0", "key": "speeed", "value": 1.0}, "no switch of replica"),
-    ({"do": "set", "target": "moon:x", "key": "speed", "value": 1.0}, "has no switches"),
-    ({"do": "set", "target": "replica:r0", "key": "speed"}, "value is missing"),
-    ({"do": "rebalance", "target": "replica:r0"}, "needs target = 'kv_index:main'"),
+SPEED = {"do": "set", "target": "replica:r0", "key": "speed", "value": 0.5, "until_s": 2}
+
+
+@pytest.mark.parametrize(("actions", "parts"), [
+    ([{**SPEED, "target": "replica:r9"}], ["actions.0 (at_s = 1): target = 'replica:r9' does not exist", "did you mean"]),
+    ([{**SPEED, "key": "speeed"}], ["key = 'speeed' is no switch of replica", "there are: cancel_on_disconnect"]),
+    ([{**SPEED, "target": "moon:x"}], ["target = 'moon:x' has no switches", "kinds that have: "]),
+    ([{**SPEED, "value": None}], ["value is missing"]),
+    ([{**SPEED, "value": -1}], ["speed = -1 must lie within 0.001 .. 1"]),
+    ([{**SPEED, "value": True}], ["speed = True must be a finite number"]),
+    ([{**SPEED, "until_s": None}], ["until_s is missing, the fault would never end"]),
+    ([{**SPEED, "until_s": 0.5}], ["until_s = 0.5 is not after at_s"]),
+    ([{**SPEED, "until_s": 61}], ["until_s = 61 lies after the end of the run (duration_s = 60)"]),
+    ([{**SPEED, "at_s": 61, "until_s": "end"}], ["lies after the end of the run"]),
+    ([SPEED, {**SPEED, "at_s": 1.5}], ["actions.1 (at_s = 1.5): overlaps actions.0, which sets speed of replica:r0 until 2"]),
+    ([{"do": "rebalance", "target": "replica:r0"}], ["do = 'rebalance' is nothing that replica can do", "valid: set, note"]),
+    ([{"do": "rebalance", "target": "kv_index:x"}], ["target = 'kv_index:x' does not exist", "kv_index:main"]),
+    ([{**SPEED, "target": "kv_index:main", "key": "route_by", "value": "x"}], ["must be one of new_map, old_map_until_synced"]),
 ])
-def test_impossible_actions_are_named(action: dict[str, object], part: str) -> None:
-    scenario = Scenario.model_validate({"title": "t", "duration_s": 60, "actions": [{"at_s": 1, **action}]})
-    with pytest.raises(BadInput, match=part):
-        check_actions(scenario)
+def test_impossible_actions_are_named(actions: list[dict[str, object]], parts: list[str], tmp_path: Path) -> None:
+    given = [{"at_s": 1, **action} for action in actions]
+    scenario = Scenario.model_validate({"title": "t", "duration_s": 60, "actions": given})
+    with pytest.raises(BadInput) as error:
+        check(scenario)
+    for part in parts:
+        assert part in str(error.value)
+
+
+def test_a_file_with_an_impossible_action_is_named(tmp_path: Path) -> None:
+    path = written(tmp_path, MINIMAL + "[[actions]]\nat_s = 1\ndo = 'set'\ntarget = 'moon:x'\n")
+    with pytest.raises(BadInput, match=f"^{path}: actions.0"):
+        load_scenario(path)
+
+
+def test_one_fault_may_begin_when_another_ends() -> None:
+    actions = [{"at_s": 1, **SPEED}, {**SPEED, "at_s": 2, "until_s": 3}, {**SPEED, "at_s": 4, "until_s": "end"}]
+    check(Scenario.model_validate({"title": "t", "duration_s": 60, "actions": actions}))
 
 
 def test_an_unknown_profile_lists_the_known_ones() -> None:

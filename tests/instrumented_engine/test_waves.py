@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrumented_engine.ragged import Geometry
-from instrumented_engine.runner import Chunk
-from instrumented_engine.waves import Waves
+from instrumented_engine.model.ragged import Geometry
+from instrumented_engine.model.runner import Chunk
+from instrumented_engine.model.waves import Waves
 
 GEOMETRY = Geometry(replicas=2, blocks=6, block_tokens=4)
 chunks = st.builds(

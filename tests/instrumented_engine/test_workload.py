@@ -10,8 +10,8 @@ import pytest
 import zstandard
 
 from collectors.errors import BadInput
+from instrumented_engine.clients.workload import prepare, read_trace, shipped_workloads
 from instrumented_engine.scenario import Workload
-from instrumented_engine.workload import prepare, read_trace, shipped_workloads
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 

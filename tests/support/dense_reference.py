@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from instrumented_engine.weights import Layer, Weights, rotations
+from instrumented_engine.model.weights import Layer, Weights, rotations
 
 
 def rms(x: Tensor) -> Tensor:

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from instrumented_engine.clients.workload import prepare
 from instrumented_engine.cluster import Cluster
-from instrumented_engine.engine import Engine, StepRecord
-from instrumented_engine.gateway import AttemptRecord
-from instrumented_engine.runner import Chunk, ModelShape, StepOutput
+from instrumented_engine.model.runner import Chunk, ModelShape, StepOutput
+from instrumented_engine.replica.engine import Engine, StepRecord
+from instrumented_engine.replica.sequence import Sequence as EngineSequence
+from instrumented_engine.routing.door import AttemptRecord
 from instrumented_engine.scenario import Scenario
-from instrumented_engine.sequence import Sequence as EngineSequence
-from instrumented_engine.workload import prepare
 
 
 class NullRunner:
@@ -49,6 +49,9 @@ class Memory:
         self.steps: list[tuple[int, StepRecord]] = []
         self.actions: list[tuple[str, str, str, int]] = []
         self.ticks = 0
+
+    def on_start(self, cluster: Cluster) -> None:
+        """Nothing to prepare."""
 
     def on_attempt(self, record: AttemptRecord) -> None:
         self.attempts.append(record)

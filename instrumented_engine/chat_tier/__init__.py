@@ -1,0 +1,1 @@
+"""The chat service before the API: login, history, front queue."""

@@ -1,0 +1,1 @@
+"""Who uses the service, and the recorded arrivals that they follow."""

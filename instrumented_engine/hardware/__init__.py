@@ -1,0 +1,1 @@
+"""GPUs, NICs and hosts below the replicas, and how they fail."""

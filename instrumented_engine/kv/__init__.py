@@ -1,0 +1,1 @@
+"""KV-cache metadata: who holds which block, and how that knowledge travels."""

@@ -1,0 +1,1 @@
+"""The model and what computes it: torch, or draws recorded from torch."""

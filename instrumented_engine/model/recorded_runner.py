@@ -1,0 +1,78 @@
+"""No token computed: expert loads are drawn from those that torch was recorded with, so that large sweeps cost little.
+
+What only the model knows is drawn (expert loads, token ids); everything else of a run is the engine's own and the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from instrumented_engine.model.expert_profile import Tally, load_expert_profile, shipped
+from instrumented_engine.model.ragged import Geometry
+from instrumented_engine.model.runner import Chunk, StepOutput
+from instrumented_engine.model.sizes import size_named
+
+_DRAWS = 1024
+
+
+def _draws(seed: int, replica: int) -> Iterator[int]:
+    """Endless uniform integers below 2**62, of the replica's own."""
+    source = np.random.default_rng([seed, replica])
+    while True:
+        yield from source.integers(0, 1 << 62, _DRAWS).tolist()
+
+
+class RecordedRunner:
+    """The runner protocol over an expert profile (default: the one that ships for ``size``).
+
+    Every replica draws from its own stream, so results do not depend on how steps of replicas interleave. Decode rows of
+    a step are one run of recorded decode tokens, every longer chunk is one run of recorded prefill tokens.
+    """
+
+    reads_tokens = False
+
+    def __init__(
+        self,
+        size: str = "S",
+        *,
+        replicas: int,
+        blocks: int,
+        block_tokens: int,
+        seed: int,
+        profile: Path | None = None,
+    ) -> None:
+        self.shape = size_named(size).shape
+        self.geometry = Geometry(replicas, blocks, block_tokens)
+        recorded = load_expert_profile(profile or shipped(size), self.shape)
+        self.provenance = recorded.provenance
+        self._prefill = Tally(recorded.prefill, self.shape.experts)
+        self._decode = Tally(recorded.decode, self.shape.experts)
+        self._streams = [_draws(seed, replica) for replica in range(replicas)]
+
+    def submit(self, replica: int, chunks: Sequence[Chunk]) -> StepOutput:
+        """Draw the step's result. Raises ValueError for a chunk that does not fit the context or its blocks."""
+        draw = self._streams[replica]
+        decoding = 0
+        load = np.zeros(self._decode.width, np.int32)
+        tokens = []
+        for chunk in chunks:
+            self.geometry.check(chunk, self.shape.context)
+            count = len(chunk.tokens)
+            if count == 1:
+                decoding += 1
+            else:
+                load += self._prefill.load(next(draw), count)
+            tokens.append(next(draw) % self.shape.vocabulary if chunk.sample else -1)
+        if decoding:
+            load += self._decode.load(next(draw), decoding)
+        return StepOutput(tokens, load)
+
+    def settle(self) -> None:
+        """Nothing waits: results are drawn at once."""
+
+    def read(self, tokens: Sequence[int]) -> list[int]:
+        """They are ids already."""
+        return list(tokens)

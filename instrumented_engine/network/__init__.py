@@ -1,0 +1,1 @@
+"""Links: latency, bandwidth, loss."""

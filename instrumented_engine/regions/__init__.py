@@ -1,0 +1,1 @@
+"""Regions: the fleet of one data centre, and what lies between several."""

@@ -1,0 +1,1 @@
+"""One replica: scheduler, paged KV memory, step loop, step times."""

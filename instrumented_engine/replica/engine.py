@@ -1,0 +1,227 @@
+"""One replica: the step loop. ``step`` reads like its description: schedule, run, post-process, emit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from instrumented_engine.clock import VirtualLoop
+from instrumented_engine.kv.event_stream import EventStream
+from instrumented_engine.model.runner import Chunk, Runner, StepOutput
+from instrumented_engine.replica.cost_model import CostModel
+from instrumented_engine.replica.kv_blocks import BlockPool
+from instrumented_engine.replica.scheduler import Part, Plan, Scheduler
+from instrumented_engine.replica.sequence import Ending, Sequence, State
+from instrumented_engine.scenario import Replica as Limits
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """What one step did; token counts are unscaled except ``engine_tokens`` and ``batch_tokens``."""
+
+    step_id: int
+    start_ns: int
+    duration_ns: int
+    prefill_tokens: int
+    decode_tokens: int
+    engine_tokens: int
+    running: int
+    waiting: int
+    kv_used_blocks: int
+    evicted_blocks: int
+    preempted: int
+    recomputed_tokens: int
+    batch_spans: list[int]
+    batch_tokens: list[int]
+    expert_load: NDArray[np.int32]
+
+
+class Engine:
+    """Replica number ``number`` of the fleet. ``on_step`` and ``on_sequence_done`` are called with what telemetry needs.
+
+    ``serving``: whether routers may choose it; it works on what it has in any case. ``stretches``: functions of (plan,
+    output, duration so far in ns), each of which may lengthen a step by so many ns. ``on_lost``: called after ``lose``.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        entity: str,
+        loop: VirtualLoop,
+        limits: Limits,
+        cost: CostModel,
+        runner: Runner,
+        *,
+        stream: EventStream,
+        on_step: Callable[[Engine, StepRecord], None],
+        on_sequence_done: Callable[[Engine, Sequence], None],
+    ) -> None:
+        self.number = number
+        self.entity = entity
+        self.serving = True
+        self.stretches: list[Callable[[Plan, StepOutput, int], int]] = []
+        self.on_lost: list[Callable[[], None]] = []
+        self.speed = limits.speed
+        self.cancel_on_disconnect = limits.cancel_on_disconnect
+        self.stream = stream
+        self.steps = 0
+        self.pool = BlockPool(limits.kv_blocks, stream.publish)
+        self.scheduler = Scheduler(
+            self.pool,
+            cost,
+            block_tokens=limits.block_tokens,
+            max_running=limits.max_running,
+            step_target_ns=round(limits.step_target_ms * 1e6),
+        )
+        self._loop = loop
+        self._max_waiting = limits.max_waiting
+        self._cost = cost
+        self._runner = runner
+        self._on_step = on_step
+        self._on_sequence_done = on_sequence_done
+        self._work = asyncio.Event()
+        self._stalled_until_ns = 0
+        self._lives = 0
+
+    def held_keys(self) -> list[int]:
+        """All prefix block keys that this replica can serve from its cache."""
+        return self.pool.keys()
+
+    @property
+    def full(self) -> bool:
+        """Whether the queue takes no more (vLLM's ``max_num_queued_reqs``)."""
+        return len(self.scheduler.waiting) >= self._max_waiting
+
+    @property
+    def accepts(self) -> bool:
+        """Whether a router may send it another attempt."""
+        return self.serving and not self.full
+
+    def submit(self, sequence: Sequence) -> None:
+        """Take in an attempt; the caller has looked at ``full``."""
+        sequence.since_ns = sequence.held_since_ns = self._loop.now_ns
+        sequence.events.append(("queued", self._loop.now_ns))
+        self.scheduler.add(sequence)
+        self._work.set()
+
+    def disconnect(self, sequence: Sequence) -> None:
+        """The client left. Unless told to cancel, the engine does not care: the work goes on for nobody."""
+        sequence.abandoned = True
+        if self.cancel_on_disconnect and sequence.state in (State.QUEUED, State.PREEMPTED):
+            self._complete(sequence, "cancelled", "cancelled")
+
+    def stall(self, duration_ns: int) -> None:
+        """Hold the step loop for so long: the next step (or the one that would come) starts that much later."""
+        self._stalled_until_ns = max(self._stalled_until_ns, self._loop.now_ns) + duration_ns
+
+    def lose(self) -> None:
+        """The process dies: all it works on fails, its KV memory is gone, nobody is told. It serves again from the next
+        ``serving = True``, with a cold cache."""
+        self.serving = False
+        self._lives += 1
+        for sequence in [*self.scheduler.running, *self.scheduler.waiting]:
+            self._complete(sequence, "lost", "error")
+        self.pool.clear()
+        for tell in self.on_lost:
+            tell()
+
+    async def run(self) -> None:
+        """Step for ever."""
+        while True:
+            if self.scheduler.idle:
+                self._work.clear()
+                await self._work.wait()
+            if self._stalled_until_ns > self._loop.now_ns:
+                await self._loop.sleep_until_ns(self._stalled_until_ns)
+                continue
+            await self.step()
+
+    async def step(self) -> None:
+        """Schedule, run, post-process, emit."""
+        start_ns, evicted, life = self._loop.now_ns, self.pool.evicted, self._lives
+        plan = self.scheduler.schedule(start_ns)
+        output = self._runner.submit(self.number, [self._chunk(part) for part in plan.parts])
+        duration_ns = self._cost.step_ns(plan.prefill_tokens, plan.decoding, self.speed)
+        for stretch in self.stretches:
+            duration_ns += stretch(plan, output, duration_ns)
+        await self._loop.sleep_ns(duration_ns)
+        if life != self._lives:
+            return
+        self._charge(plan, duration_ns)
+        self._postprocess(plan, output)
+        self._emit(plan, output, start_ns, duration_ns, self.pool.evicted - evicted)
+
+    @staticmethod
+    def _chunk(part: Part) -> Chunk:
+        sequence = part.sequence
+        return Chunk(sequence.tokens_from(part.start, part.count), part.start, sequence.blocks, part.sample)
+
+    def _charge(self, plan: Plan, duration_ns: int) -> None:
+        """Divide the step's time: decode time evenly, prefill time by tokens, the remainder to the first. Sums exactly."""
+        if not plan.parts:
+            return
+        decode_each = self._cost.decode_ns(plan.decoding, self.speed) // plan.decoding if plan.decoding else 0
+        prefill_ns = duration_ns - decode_each * plan.decoding
+        per_token = prefill_ns // plan.prefill_tokens if plan.prefill_tokens else 0
+        left = duration_ns
+        for part in reversed(plan.parts):
+            share = left if part is plan.parts[0] else decode_each if part.decode else per_token * part.count
+            left -= share
+            part.sequence.busy_ns += share
+
+    def _postprocess(self, plan: Plan, output: StepOutput) -> None:
+        now_ns = self._loop.now_ns
+        block_tokens = self.scheduler.block_tokens
+        for part, token in zip(plan.parts, output.tokens, strict=True):
+            sequence = part.sequence
+            before, sequence.computed = sequence.computed, sequence.computed + part.count
+            if not part.decode:
+                sequence.filled = sequence.computed == sequence.target
+                sequence.computed_prompt += part.count
+                sequence.recomputed += part.count if sequence.preemptions else 0
+                keys = sequence.arrival.blocks
+                for i in range(before // block_tokens, min(sequence.computed // block_tokens, len(keys))):
+                    self.pool.complete(sequence.blocks[i], keys[i])
+            if part.sample:
+                sequence.generated.append(token)
+                if sequence.first_token_ns is None:
+                    sequence.first_token_ns = now_ns
+                    sequence.enter(State.DECODE, now_ns, "first_token")
+                    sequence.on_first_token()
+            if sequence.finished:
+                self._complete(sequence, "finished", "ok")
+            elif sequence.abandoned and self.cancel_on_disconnect:
+                self._complete(sequence, "cancelled", "cancelled")
+
+    def _complete(self, sequence: Sequence, event: str, ending: Ending) -> None:
+        now_ns = self._loop.now_ns
+        self.scheduler.finish(sequence, now_ns)
+        sequence.enter(State.DONE, now_ns, event)
+        sequence.ending = ending
+        sequence.on_end(ending)
+        self._on_sequence_done(self, sequence)
+
+    def _emit(self, plan: Plan, output: StepOutput, start_ns: int, duration_ns: int, evicted: int) -> None:
+        self.steps += 1
+        batch_tokens = [part.count for part in plan.parts]
+        self._on_step(self, StepRecord(
+            step_id=self.steps,
+            start_ns=start_ns,
+            duration_ns=duration_ns,
+            prefill_tokens=round(plan.prefill_tokens / self._cost.prompt_scale),
+            decode_tokens=round(plan.decoding / self._cost.output_scale),
+            engine_tokens=sum(batch_tokens),
+            running=len(self.scheduler.running),
+            waiting=len(self.scheduler.waiting),
+            kv_used_blocks=self.pool.used,
+            evicted_blocks=evicted,
+            preempted=len(plan.preempted),
+            recomputed_tokens=round(plan.recomputed_tokens / self._cost.prompt_scale),
+            batch_spans=[part.sequence.span_id for part in plan.parts],
+            batch_tokens=batch_tokens,
+            expert_load=output.expert_load,
+        ))

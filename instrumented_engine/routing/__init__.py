@@ -1,0 +1,1 @@
+"""From the front door to a replica: admission, routing, serving."""

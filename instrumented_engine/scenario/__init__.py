@@ -1,0 +1,11 @@
+"""What a scenario file may say, table by table; ``loading.load_scenario`` reads one."""
+
+from __future__ import annotations
+
+from instrumented_engine.scenario.demand import Cohort, Workload
+from instrumented_engine.scenario.scenario import Action, Scenario
+from instrumented_engine.scenario.serving import Cluster, Gateway, KvIndex, Names, Replica, Router
+
+__all__ = [
+    "Action", "Cluster", "Cohort", "Gateway", "KvIndex", "Names", "Replica", "Router", "Scenario", "Workload",
+]

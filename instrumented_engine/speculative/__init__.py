@@ -1,0 +1,1 @@
+"""Speculative decoding by the multi-token-prediction head."""
