@@ -70,3 +70,41 @@ def test_tasks_left_over_are_cancelled() -> None:
 
     run_virtual(main(), loop)
     assert ended == ["cancelled"]
+
+
+def test_timers_of_one_instant_fire_in_the_order_in_which_they_were_set_and_cancelled_ones_never() -> None:
+    loop = VirtualLoop()
+    seen: list[int] = []
+
+    async def main() -> None:
+        timers = [loop.call_at_ns(1_000 + number // 500, seen.append, number) for number in range(5_000)]
+        for timer in timers[::2] + timers[1_000:]:
+            timer.cancel()
+        await loop.sleep_ns(5_000)
+        assert loop.cancelled == 0
+
+    run_virtual(main(), loop)
+    assert seen == list(range(1, 1_000, 2))
+
+
+def test_asyncio_s_own_time_outs_run_on_virtual_time() -> None:
+    loop = VirtualLoop()
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2.5):
+                await loop.create_future()
+        assert loop.now_ns == 2_500_000_000
+
+    run_virtual(main(), loop)
+
+
+def test_an_error_in_a_timer_ends_the_run() -> None:
+    loop = VirtualLoop()
+
+    async def main() -> None:
+        loop.call_at_ns(10, lambda: 1 // 0)
+        await loop.sleep_ns(100)
+
+    with pytest.raises(ZeroDivisionError):
+        run_virtual(main(), loop)
