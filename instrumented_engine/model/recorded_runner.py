@@ -1,6 +1,7 @@
 """No token computed: expert loads are drawn from those that torch was recorded with, so that large sweeps cost little.
 
-What only the model knows is drawn (expert loads, token ids); everything else of a run is the engine's own and the same.
+What only the model knows is drawn: expert loads. Token ids, which nobody reads, are all 0. Everything else of a run is the
+engine's own and the same.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from instrumented_engine.model.expert_profile import Tally, load_expert_profile, shipped
 from instrumented_engine.model.ragged import Geometry
@@ -54,21 +56,23 @@ class RecordedRunner:
 
     def submit(self, replica: int, chunks: Sequence[Chunk]) -> StepOutput:
         """Draw the step's result. Raises ValueError for a chunk that does not fit the context or its blocks."""
-        draw = self._streams[replica]
-        decoding = 0
-        load = np.zeros(self._decode.width, np.int32)
-        tokens = []
         for chunk in chunks:
             self.geometry.check(chunk, self.shape.context)
-            count = len(chunk.tokens)
-            if count == 1:
-                decoding += 1
-            else:
-                load += self._prefill.load(next(draw), count)
-            tokens.append(next(draw) % self.shape.vocabulary if chunk.sample else -1)
+        counts = [len(chunk.tokens) for chunk in chunks]
+        load = self.draw(replica, counts.count(1), [count for count in counts if count > 1])
+        return StepOutput([0 if chunk.sample else -1 for chunk in chunks], load)
+
+    def draw(self, replica: int, decoding: int, prefills: Sequence[int]) -> NDArray[np.int32]:
+        """The expert load of a step: one run of recorded decode tokens, and one of prefill tokens for each chunk."""
+        draw = self._streams[replica]
+        if not prefills and decoding:
+            return self._decode.load(next(draw), decoding)
+        load = np.zeros(self._decode.width, np.int32)
+        for count in prefills:
+            load += self._prefill.load(next(draw), count)
         if decoding:
             load += self._decode.load(next(draw), decoding)
-        return StepOutput(tokens, load)
+        return load
 
     def settle(self) -> None:
         """Nothing waits: results are drawn at once."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,3 +70,11 @@ class Runner(Protocol):
 
     def read(self, tokens: Sequence[int]) -> list[int]:
         """The ids behind ``tokens`` of outputs; computes what waits if it must."""
+
+
+@runtime_checkable
+class DrawingRunner(Runner, Protocol):
+    """A runner for which only the number of tokens counts; it is spared the chunks."""
+
+    def draw(self, replica: int, decoding: int, prefills: Sequence[int]) -> NDArray[np.int32]:
+        """The expert load of a step that decodes ``decoding`` sequences and computes chunks of ``prefills`` tokens."""

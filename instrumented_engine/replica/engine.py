@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from instrumented_engine.clock import VirtualLoop
 from instrumented_engine.kv.event_stream import EventStream
-from instrumented_engine.model.runner import Chunk, Runner, StepOutput
+from instrumented_engine.model.runner import Chunk, DrawingRunner, Runner, StepOutput
 from instrumented_engine.replica.cost_model import CostModel
 from instrumented_engine.replica.kv_blocks import BlockPool
 from instrumented_engine.replica.scheduler import Part, Plan, Scheduler
@@ -19,7 +19,7 @@ from instrumented_engine.replica.sequence import Ending, Sequence, State
 from instrumented_engine.scenario import Replica as Limits
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StepRecord:
     """What one step did; token counts are unscaled except ``engine_tokens`` and ``batch_tokens``."""
 
@@ -81,6 +81,7 @@ class Engine:
         self._max_waiting = limits.max_waiting
         self._cost = cost
         self._runner = runner
+        self._draw = runner.draw if isinstance(runner, DrawingRunner) else None
         self._on_step = on_step
         self._on_sequence_done = on_sequence_done
         self._work = asyncio.Event()
@@ -144,7 +145,7 @@ class Engine:
         """Schedule, run, post-process, emit."""
         start_ns, evicted, life = self._loop.now_ns, self.pool.evicted, self._lives
         plan = self.scheduler.schedule(start_ns)
-        output = self._runner.submit(self.number, [self._chunk(part) for part in plan.parts])
+        output = self._compute(plan)
         duration_ns = self._cost.step_ns(plan.prefill_tokens, plan.decoding, self.speed)
         for stretch in self.stretches:
             duration_ns += stretch(plan, output, duration_ns)
@@ -154,6 +155,12 @@ class Engine:
         self._charge(plan, duration_ns)
         self._postprocess(plan, output)
         self._emit(plan, output, start_ns, duration_ns, self.pool.evicted - evicted)
+
+    def _compute(self, plan: Plan) -> StepOutput:
+        if self._draw is None:
+            return self._runner.submit(self.number, [self._chunk(part) for part in plan.parts])
+        prefills = [part.count for part in plan.parts if not part.decode] if plan.prefill_tokens else []
+        return StepOutput([0] * len(plan.parts), self._draw(self.number, plan.decoding, prefills))
 
     @staticmethod
     def _chunk(part: Part) -> Chunk:
@@ -168,34 +175,43 @@ class Engine:
         prefill_ns = duration_ns - decode_each * plan.decoding
         per_token = prefill_ns // plan.prefill_tokens if plan.prefill_tokens else 0
         left = duration_ns
-        for part in reversed(plan.parts):
-            share = left if part is plan.parts[0] else decode_each if part.decode else per_token * part.count
+        for part in plan.parts:
+            share = decode_each if part.decode else per_token * part.count
             left -= share
             part.sequence.busy_ns += share
+        plan.parts[0].sequence.busy_ns += left
 
     def _postprocess(self, plan: Plan, output: StepOutput) -> None:
         now_ns = self._loop.now_ns
-        block_tokens = self.scheduler.block_tokens
         for part, token in zip(plan.parts, output.tokens, strict=True):
             sequence = part.sequence
-            before, sequence.computed = sequence.computed, sequence.computed + part.count
-            if not part.decode:
-                sequence.filled = sequence.computed == sequence.target
-                sequence.computed_prompt += part.count
-                sequence.recomputed += part.count if sequence.preemptions else 0
-                keys = sequence.arrival.blocks
-                for i in range(before // block_tokens, min(sequence.computed // block_tokens, len(keys))):
-                    self.pool.complete(sequence.blocks[i], keys[i])
-            if part.sample:
+            if part.decode:
+                sequence.computed += 1
                 sequence.generated.append(token)
-                if sequence.first_token_ns is None:
-                    sequence.first_token_ns = now_ns
-                    sequence.enter(State.DECODE, now_ns, "first_token")
-                    sequence.on_first_token()
+            else:
+                self._prefilled(part, token, now_ns)
             if sequence.finished:
                 self._complete(sequence, "finished", "ok")
             elif sequence.abandoned and self.cancel_on_disconnect:
                 self._complete(sequence, "cancelled", "cancelled")
+
+    def _prefilled(self, part: Part, token: int, now_ns: int) -> None:
+        """A chunk of a prompt is computed; after the last one a token comes out."""
+        sequence = part.sequence
+        block_tokens = self.scheduler.block_tokens
+        before, sequence.computed = sequence.computed, sequence.computed + part.count
+        sequence.filled = sequence.computed == sequence.target
+        sequence.computed_prompt += part.count
+        sequence.recomputed += part.count if sequence.preemptions else 0
+        keys = sequence.arrival.blocks
+        for i in range(before // block_tokens, min(sequence.computed // block_tokens, len(keys))):
+            self.pool.complete(sequence.blocks[i], keys[i])
+        if part.sample:
+            sequence.generated.append(token)
+            if sequence.first_token_ns is None:
+                sequence.first_token_ns = now_ns
+                sequence.enter(State.DECODE, now_ns, "first_token")
+                sequence.on_first_token()
 
     def _complete(self, sequence: Sequence, event: str, ending: Ending) -> None:
         now_ns = self._loop.now_ns

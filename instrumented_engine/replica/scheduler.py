@@ -90,11 +90,14 @@ class Scheduler:
         return plan
 
     def _schedule_decodes(self, plan: Plan, now_ns: int) -> None:
-        for sequence in [s for s in self.running if s.filled]:
-            if sequence.state is State.PREEMPTED:
+        block_tokens, parts = self.block_tokens, plan.parts
+        for sequence in self.running.copy():
+            if not sequence.filled or sequence.state is State.PREEMPTED:
                 continue
-            if self._ensure_blocks(sequence, sequence.computed + 1, plan, now_ns):
-                plan.add(Part(sequence, sequence.computed, 1, sample=True, decode=True))
+            computed = sequence.computed
+            if len(sequence.blocks) * block_tokens > computed or self._ensure_blocks(sequence, computed + 1, plan, now_ns):
+                parts.append(Part(sequence, computed, 1, True, True))
+                plan.decoding += 1
 
     def _schedule_running_prefills(self, plan: Plan, budget: int, now_ns: int) -> int:
         for sequence in [s for s in self.running if not s.filled]:
