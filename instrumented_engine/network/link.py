@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 import random
 from collections.abc import Iterable
 
@@ -132,8 +133,8 @@ class Link:
             self._timer = None
         if not self._under_way or not self._up or self._bandwidth_gbps <= 0:
             return
-        left = max(0.0, self._under_way[0][0] - self._given)
-        wait_ns = round(left * 8 * len(self._under_way) / self._bandwidth_gbps)
+        left = max(0.1, self._under_way[0][0] - self._given)
+        wait_ns = math.ceil(left * 8 * len(self._under_way) / self._bandwidth_gbps)
         self._timer = self._loop.call_at_ns(self._loop.now_ns + wait_ns, self._finish)
 
     def _finish(self) -> None:
