@@ -37,6 +37,9 @@ class Timer(asyncio.TimerHandle):
         self._args = arguments
         self._cancelled = False
 
+    def __repr__(self) -> str:
+        return f"<Timer due at {self.due_ns} ns>"
+
     def when(self) -> float:
         """Due time in seconds of the loop's clock."""
         return self.due_ns / 1e9

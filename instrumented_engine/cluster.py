@@ -28,6 +28,7 @@ from instrumented_engine.rooms import ROOMS
 from instrumented_engine.routing.door import AttemptRecord, Door
 from instrumented_engine.routing.gateway import GatewayServer
 from instrumented_engine.routing.router import Router
+from instrumented_engine.routing.tier_limits import TierLimit
 from instrumented_engine.scenario import Scenario
 
 Measures = Callable[[], Iterable[Measure]]
@@ -83,6 +84,7 @@ class Cluster:
         self.parts: dict[str, Any] = {}
         self.measures: dict[str, list[Measures]] = {}
         self.edges: dict[str, dict[str, list[str]]] = {}
+        self._owners: dict[str, str] = {}
         self._background: list[Coroutine[Any, Any, None]] = []
         self._over: asyncio.Future[None] | None = None
         self._prompt = self._prompts(token_ids)
@@ -93,12 +95,20 @@ class Cluster:
         self.add("clients", self.clients)
         for room in ROOMS:
             room.install(self)
+        for number, action in enumerate(scenario.actions):
+            if action.do == "set" and not hasattr(self.parts[action.target], action.key):
+                raise BadInput(f"actions.{number}: {action.target} has no switch {action.key!r} in this scenario")
 
     # -- for the rooms ---------------------------------------------------------------------------------------------
 
-    def add(self, entity: str, part: Any, measures: Measures | None = None, **edges: Iterable[str]) -> None:
-        """Make ``part`` the live part behind ``entity`` ("kind:name"). ``edges``: relations of ``schema.EDGE_KINDS``."""
+    def add(
+        self, entity: str, part: Any, measures: Measures | None = None, of: str = "", **edges: Iterable[str]
+    ) -> None:
+        """Make ``part`` the live part behind ``entity`` ("kind:name"). ``of``: the entity that it is a part of and that the
+        change log names for it. ``edges``: relations of ``schema.EDGE_KINDS``."""
         self.parts[entity] = part
+        if of:
+            self._owners[entity] = of
         if measures is not None:
             self.measures.setdefault(entity, []).append(measures)
         for kind, others in edges.items():
@@ -113,7 +123,7 @@ class Cluster:
 
     def tell(self, kind: str, entity: str, summary: str) -> None:
         """Tell the observer what an operator's change log would now hold (kinds: ``schema.EVENTS``)."""
-        self.observer.on_action(kind, entity, summary, self.loop.now_ns)
+        self.observer.on_action(kind, self._owners.get(entity, entity), summary, self.loop.now_ns)
 
     def random(self, purpose: str) -> random.Random:
         """A stream of random numbers of its own for ``purpose``, by the scenario's seed."""
@@ -143,23 +153,30 @@ class Cluster:
             self.loop, writer_ops_per_s=scenario.kv_index.writer_ops_per_s, route_by=scenario.kv_index.route_by
         )
         engines = [self._engine(site.first + i, entity, index) for i, entity in enumerate(site.replicas)]
-        router = Router(scenario.router, index, len(engines))
         suffix = "" if not scenario.regions else f":{site.name}"
+        routers = [
+            Router(entity, scenario.router, index, len(engines), self.loop, self.random(f"routing{suffix}:{entity}"))
+            for entity in site.routers
+        ]
+        if len(routers) == 1:
+            routers[0].hits = lambda: sum(engine.scheduler.hit_blocks for engine in engines)
         gateway = GatewayServer(
             site.gateway,
             self.loop,
             scenario.gateway,
-            router,
+            routers,
             round(scenario.kv_index.lookup_ms * 1e6),
             engines,
+            tiers={tier.name: TierLimit(self.loop, tier) for tier in scenario.gateway.tiers},
             tokens=self._prompt,
             ids=self.random(f"engine ids{suffix}"),
             luck=self.random(f"shed{suffix}"),
             on_attempt=self.observer.on_attempt,
         )
-        region = Region(site, index, engines, router, gateway)
-        self.add(site.gateway, gateway, partial(gateway.measures, scenario.cohorts), calls=[site.router])
-        self.add(site.router, router, region.router_measures, calls=[site.kv_index], routes_to=site.replicas)
+        region = Region(site, index, engines, routers, gateway)
+        self.add(site.gateway, gateway, partial(gateway.measures, scenario.cohorts), calls=site.routers)
+        for router in routers:
+            self.add(router.entity, router, router.measures, calls=[site.kv_index], routes_to=site.replicas)
         self.add(site.kv_index, index, region.index_measures)
         for engine in engines:
             self.add(engine.entity, engine, syncs_kv=[site.kv_index])

@@ -20,7 +20,7 @@ class Site:
 
     name: str
     gateway: str
-    router: str
+    routers: tuple[str, ...]
     kv_index: str
     pool: str
     replicas: tuple[str, ...]
@@ -32,21 +32,27 @@ def sites(scenario: Scenario) -> list[Site]:
     names = scenario.names
     if not scenario.regions:
         replicas = tuple(f"replica:{names.replica}{number}" for number in range(scenario.cluster.replicas))
-        return [Site("main", f"gateway:{names.gateway}", f"router:{names.router}", f"kv_index:{names.kv_index}",
+        return [Site("main", f"gateway:{names.gateway}", _routers(scenario, names.router), f"kv_index:{names.kv_index}",
                      "pool:main", replicas, 0)]
     found, first = [], 0
     for region in scenario.regions:
         name, count = region.name, region.replicas or scenario.cluster.replicas
         replicas = tuple(f"replica:{name}-{names.replica}{number}" for number in range(count))
-        found.append(Site(name, f"gateway:{name}", f"router:{name}", f"kv_index:{name}", f"pool:{name}", replicas, first))
+        routers = _routers(scenario, name)
+        found.append(Site(name, f"gateway:{name}", routers, f"kv_index:{name}", f"pool:{name}", replicas, first))
         first += count
     return found
+
+
+def _routers(scenario: Scenario, name: str) -> tuple[str, ...]:
+    count = scenario.router.replicas
+    return (f"router:{name}",) if count == 1 else tuple(f"router:{name}-{number}" for number in range(count))
 
 
 def region_entities(scenario: Scenario) -> Iterator[str]:
     """The parts that every region has."""
     for site in sites(scenario):
-        yield from (site.gateway, site.router, site.kv_index, *site.replicas)
+        yield from (site.gateway, *site.routers, site.kv_index, *site.replicas)
 
 
 @dataclass(slots=True)
@@ -56,16 +62,13 @@ class Region:
     site: Site
     index: KvIndex
     engines: list[Engine]
-    router: Router
+    routers: list[Router]
     gateway: GatewayServer
 
-    def router_measures(self) -> Iterable[Measure]:
-        """Decisions, and what was hit of what was predicted."""
-        for reason, count in self.router.decisions.items():
-            yield Measure("flashover:router_decisions", count, counter=True, labels=(("reason", reason),))
-        yield Measure("flashover:router_predicted_blocks", self.router.predicted_blocks, "blocks", True)
-        hits = sum(engine.scheduler.hit_blocks for engine in self.engines)
-        yield Measure("flashover:router_hit_blocks", hits, "blocks", True)
+    @property
+    def router(self) -> Router:
+        """The first router, mostly the only one."""
+        return self.routers[0]
 
     def index_measures(self) -> Iterable[Measure]:
         """How far the index is behind."""

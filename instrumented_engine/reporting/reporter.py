@@ -38,6 +38,17 @@ class Running:
         self.total = total
 
 
+def _decided(record: AttemptRecord) -> dict[str, Any]:
+    """How the attempt was routed or why it was turned away: attributes of its root span."""
+    decision = record.decision
+    if decision is None:
+        return {"refusal": record.refusal}
+    return {
+        "route_router": decision.router, "route_reason": decision.reason, "route_load": decision.load,
+        "route_candidates": decision.candidates,
+    }
+
+
 class Reporter:
     """Implements ``cluster.Observer`` over a sink. Call ``finish`` after the run. ``on_progress`` gets virtual seconds."""
 
@@ -62,7 +73,7 @@ class Reporter:
             "flashover.output_scale": self._scenario.workload.output_scale,
         }
         for region in cluster.regions:
-            for entity in (region.site.gateway, region.site.router, region.site.kv_index):
+            for entity in (region.site.gateway, *region.site.routers, region.site.kv_index):
                 self._resource(entity, self._edges(cluster, entity))
             pool = self._resource(region.site.pool, {})
             for entity in region.site.replicas:
@@ -121,6 +132,7 @@ class Reporter:
             predicted_blocks=decision.predicted_blocks if decision is not None else None,
             hit_blocks=sequence.hit_blocks if sequence is not None else None,
             prompt_blocks=len(attempt.arrival.blocks),
+            **_decided(record),
             **columns,
         )
         door.metrics.counter("flashover:gateway_finished", outcome=record.outcome).add()

@@ -22,9 +22,11 @@ class Backend(Protocol):
     def candidates(self) -> list[int]:
         """The replicas, by their number in the region, that take another attempt now."""
 
-    async def serve(self, attempt: Attempt, decision: Decision, start_ns: int) -> tuple[Sequence, Outcome]:
+    async def serve(
+        self, attempt: Attempt, decision: Decision, start_ns: int, *, left: bool = False
+    ) -> tuple[Sequence, Outcome]:
         """Serve the attempt, sent at ``start_ns``, to the end its client sees. The sequence's ``spent_by`` is its account
-        from now on."""
+        from now on. ``left``: there is no client any more; serve to the end of the work."""
 
 
 class Direct:
@@ -42,7 +44,9 @@ class Direct:
         """Replicas that serve, and whose queue is not full."""
         return [i for i, engine in enumerate(self._engines) if engine.accepts]
 
-    async def serve(self, attempt: Attempt, decision: Decision, start_ns: int) -> tuple[Sequence, Outcome]:
+    async def serve(
+        self, attempt: Attempt, decision: Decision, start_ns: int, *, left: bool = False
+    ) -> tuple[Sequence, Outcome]:
         """Put the attempt on its replica; come back when it is done, or when the client gave up on its first token."""
         ended: asyncio.Future[Outcome] = self._loop.create_future()
 
@@ -52,6 +56,8 @@ class Direct:
 
         deadline_ns = start_ns + round(attempt.cohort.ttft_timeout_s * 1e9)
         patience = self._loop.call_at_ns(deadline_ns, end, "timeout")
+        if left:
+            patience.cancel()
         sequence = Sequence(
             arrival=attempt.arrival,
             attempt=attempt,
@@ -60,6 +66,7 @@ class Direct:
             prompt=self._tokens(attempt.arrival),
             on_first_token=patience.cancel,
             on_end=end,
+            abandoned=left,
         )
         engine = self._engines[decision.replica]
         engine.submit(sequence)

@@ -25,7 +25,8 @@ class Door(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """How an attempt went. ``door``: entity of the door that ended it; ``replica``: entity that served it.
+    """How an attempt went. ``door``: entity of the door that ended it; ``replica``: entity that served it;
+    ``refusal``: why the door turned it away.
 
     ``phases`` are nanoseconds per phase column and sum to ``end_ns - start_ns``.
     """
@@ -40,3 +41,4 @@ class AttemptRecord:
     sequence: Sequence | None
     phases: dict[str, int]
     ttft_ns: int | None
+    refusal: str | None = None

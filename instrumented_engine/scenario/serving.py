@@ -47,16 +47,58 @@ class KvIndex(Strict):
 
 
 class Router(Strict):
-    """Cache-aware routing in SGLang's manner: longest prefix, unless the fleet is out of balance."""
+    """How a replica is chosen, and by how many routers.
 
+    ``policy``: ``prefix`` (SGLang's: longest prefix, unless the fleet is out of balance by ``balance_abs`` and
+    ``balance_rel``, or less than ``min_match_share`` is known), ``least_load``, ``power_of_two`` (the less loaded of two
+    drawn), ``session`` (sticky), ``hash_ring`` (by first block, ``virtual_nodes`` points a replica) or ``random``.
+
+    ``replicas`` routers take turns. Each counts what it has sent itself; with ``replica_sync`` it hears of the others every
+    ``sync_interval_s``. Loads are looked at no more often than every ``load_age_ms``. ``prefix_map``: ``events`` (the KV
+    index) or ``own``: what this router has sent where, up to ``own_map_blocks``.
+    """
+
+    policy: Literal["prefix", "least_load", "power_of_two", "session", "hash_ring", "random"] = "prefix"
     min_match_share: float = Field(0.1, ge=0, le=1)
     balance_abs: int = Field(16, ge=0)
     balance_rel: float = Field(1.5, ge=1)
+    virtual_nodes: int = Field(64, ge=1, le=1_024)
+    replicas: int = Field(1, ge=1, le=16)
+    replica_sync: bool = True
+    sync_interval_s: float = Field(0.1, gt=0, le=3_600)
+    load_age_ms: float = Field(0.0, ge=0, le=3_600_000)
+    prefix_map: Literal["events", "own"] = "events"
+    own_map_blocks: int = Field(100_000, ge=1)
+
+
+class Tier(Strict):
+    """Limits of one service tier: attempts at replicas at one time, and a token bucket. None: no limit."""
+
+    name: str
+    max_concurrency: int | None = Field(None, ge=0)
+    rate_per_s: float | None = Field(None, gt=0)
+    burst: float = Field(1.0, ge=0)
 
 
 class Gateway(Strict):
-    """The front door."""
+    """The front door.
+
+    With ``max_concurrency`` attempts beyond it wait in the gateway, at most ``max_queue`` of them (None: any number, the
+    keep-alive design), none longer than ``shed_queue_s`` (then 429) or ``hold_s`` (then the connection is closed). ``order``:
+    ``fifo``, ``lifo_under_load`` (newest first while the oldest has waited ``lifo_after_s``), or ``deadline`` (earliest
+    deadline first; what would be answered less than ``deadline_slack_s`` before it is turned away). ``drop_left``:
+    whether an attempt whose client has left leaves the queue; if not, it is served for nobody.
+    """
 
     overhead_ms: float = Field(2.0, ge=0)
     stream_ms: float = Field(5.0, ge=0)
     shed_share: float = Field(0.0, ge=0, le=1)
+    max_concurrency: int | None = Field(None, ge=1)
+    max_queue: int | None = Field(None, ge=0)
+    shed_queue_s: float | None = Field(None, gt=0)
+    hold_s: float = Field(1_800.0, gt=0)
+    order: Literal["fifo", "lifo_under_load", "deadline"] = "fifo"
+    lifo_after_s: float = Field(1.0, ge=0)
+    deadline_slack_s: float = Field(0.0, ge=0)
+    drop_left: bool = True
+    tiers: tuple[Tier, ...] = ()

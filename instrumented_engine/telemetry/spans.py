@@ -26,26 +26,28 @@ Link = tuple[int, int]
 class SpanLayout:
     """One kind of span: its name and, in order, the contract columns it carries as attributes.
 
-    ``columns`` are names of ``schema.SPANS`` columns, ``keys`` their attribute keys (the first source name).
+    ``columns`` are names of ``schema.SPANS`` columns, ``keys`` their attribute keys (the first source name). ``more``:
+    what the contract has no column for, name -> (attribute key, type). ``names`` are both.
     """
 
-    def __init__(self, name: str, columns: tuple[str, ...]) -> None:
+    def __init__(self, name: str, columns: tuple[str, ...], more: Mapping[str, tuple[str, type[wire.Value]]]) -> None:
         self.name = name
-        self.columns = columns
         declared = [schema.SPANS.column(column) for column in columns]
-        self.keys = tuple(column.source.split(",")[0].strip() for column in declared)
-        self.kinds = tuple(_KINDS[column.type] for column in declared)
+        self.columns = columns
+        self.names = (*columns, *more)
+        self.keys = (*(column.source.split(",")[0].strip() for column in declared), *(key for key, _ in more.values()))
+        self.kinds = (*(_KINDS[column.type] for column in declared), *(kind for _, kind in more.values()))
         typed_keys = zip(self.keys, self.kinds, strict=True)
         self.encoders = tuple(wire.attribute(b"\x4a", key, kind) for key, kind in typed_keys)
         self.head = wire.text(b"\x2a", name) + b"\x30" + bytes([KIND_SERVER])
-        self._known = frozenset(columns)
+        self._known = frozenset(self.names)
 
     def values(self, columns: Mapping[str, Any]) -> tuple[Any, ...]:
         """The record's values in the layout's order, None where ``columns`` has none; TypeError for an unknown name."""
         if not columns.keys() <= self._known:
             unknown = sorted(columns.keys() - self._known)
-            raise TypeError(f"span {self.name} has no column {', '.join(unknown)}; it has {', '.join(self.columns)}")
-        return tuple(map(columns.get, self.columns))
+            raise TypeError(f"span {self.name} has no column {', '.join(unknown)}; it has {', '.join(self.names)}")
+        return tuple(map(columns.get, self.names))
 
 
 _KINDS: dict[pa.DataType, type[wire.Value]] = {pa.string(): str, pa.int64(): int, pa.int32(): int, pa.float64(): float}
@@ -53,13 +55,17 @@ _KINDS: dict[pa.DataType, type[wire.Value]] = {pa.string(): str, pa.int64(): int
 GATEWAY_REQUEST = SpanLayout("gateway.request", (
     "request_id", "attempt", "cohort", "tier", "session", "user_hash", "replica", "outcome", "prompt_tokens",
     *schema.PHASES, "ttft_ns", "e2e_ns", "predicted_blocks", "hit_blocks", "prompt_blocks",
-))
+), {
+    "route_router": ("flashover.route.router", str), "route_reason": ("flashover.route.reason", str),
+    "route_candidates": ("flashover.route.candidates", int), "route_load": ("flashover.route.load", int),
+    "refusal": ("flashover.admission.refusal", str),
+})
 """The root span of an attempt: what its client saw. Ends when the client got its answer, or left."""
 
 LLM_REQUEST = SpanLayout("llm_request", (
     "request_id", "attempt", "prompt_tokens", "output_tokens", "cached_tokens", "computed_tokens", "recomputed_tokens",
     "hit_blocks", "busy_ns", "wasted_ns", "preemptions", "gpu_ns", "energy_mj", "kv_block_ns",
-))
+), {})
 """What the engine did for the attempt. Ends when the engine is done with it, maybe long after the client left."""
 
 

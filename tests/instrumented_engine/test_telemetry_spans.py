@@ -32,10 +32,21 @@ INTEGERS: dict[pa.DataType, st.SearchStrategy[Any]] = {
 }
 
 
+ROUTE = {
+    "route_router": "flashover.route.router", "route_reason": "flashover.route.reason",
+    "route_candidates": "flashover.route.candidates", "route_load": "flashover.route.load",
+    "refusal": "flashover.admission.refusal",
+}
+"""What the contract has no column for: it comes to the reader in ``attributes``."""
+
+
 def columns_of(layout: SpanLayout, *, without: str = "") -> st.SearchStrategy[dict[str, Any]]:
     """Any subset of a layout's columns, each None or any value of its type."""
     declared = [schema.SPANS.column(name) for name in layout.columns if name != without]
     values = {column.name: st.none() | INTEGERS.get(column.type, TEXTS) for column in declared}
+    if layout is GATEWAY_REQUEST:
+        values |= dict.fromkeys(("route_router", "route_reason", "refusal"), st.none() | TEXTS)
+        values |= dict.fromkeys(("route_candidates", "route_load"), st.none() | INTEGERS[pa.int64()])
     return st.fixed_dictionaries({}, optional=values)
 
 
@@ -79,12 +90,13 @@ def as_sdk(layout: SpanLayout, resource: Resource, span: dict[str, Any]) -> Read
         message = span["error"]
     retry, parent = span.get("retry_of"), span.get("parent_id")
     keys = {schema.SPANS.column(name).name: schema.SPANS.column(name).source.split(", ")[0] for name in layout.columns}
+    keys |= ROUTE if layout is GATEWAY_REQUEST else {}
     return ReadableSpan(
         name=layout.name,
         context=context(span["trace_id"], span["span_id"], remote=False),
         parent=None if parent is None else context(span["trace_id"], parent, remote=True),
         resource=resource.sdk,
-        attributes={keys[name]: columns[name] for name in layout.columns if columns.get(name) is not None},
+        attributes={keys[name]: columns[name] for name in layout.names if columns.get(name) is not None},
         events=[Event(name, timestamp=ts_ns) for name, ts_ns in span["events"]],
         links=[Link(context(*retry, remote=True), {"flashover.edge": "retries_of"})] if retry else [],
         kind=SpanKind.SERVER,
