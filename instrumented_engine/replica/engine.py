@@ -43,7 +43,8 @@ class StepRecord:
 class Engine:
     """Replica number ``number`` of the fleet. ``on_step`` and ``on_sequence_done`` are called with what telemetry needs.
 
-    ``serving``: whether routers may choose it; it works on what it has in any case. ``stretches``: functions of (plan,
+    ``blockers``: who keeps routers from choosing it (nobody: it serves); it works on what it has in any case. ``clock``: of
+    its slowest GPU, 1.0 as rated. ``stretches``: functions of (plan,
     output, duration so far in ns), each of which may lengthen a step by so many ns. ``on_lost``: called after ``lose``.
     """
 
@@ -62,7 +63,9 @@ class Engine:
     ) -> None:
         self.number = number
         self.entity = entity
-        self.serving = True
+        self.blockers: set[str] = set()
+        self.clock = 1.0
+        self._reachable = True
         self.stretches: list[Callable[[Plan, StepOutput, int], int]] = []
         self.on_lost: list[Callable[[], None]] = []
         self.speed = limits.speed
@@ -100,7 +103,7 @@ class Engine:
     @property
     def accepts(self) -> bool:
         """Whether a router may send it another attempt."""
-        return self.serving and not self.full
+        return not self.blockers and not self.full
 
     def submit(self, sequence: Sequence) -> None:
         """Take in an attempt; the caller has looked at ``full``."""
@@ -115,14 +118,25 @@ class Engine:
         if self.cancel_on_disconnect and sequence.state in (State.QUEUED, State.PREEMPTED):
             self._complete(sequence, "cancelled", "cancelled")
 
+    @property
+    def reachable(self) -> bool:
+        """Whether anything gets through to it and back."""
+        return self._reachable
+
+    @reachable.setter
+    def reachable(self, value: bool) -> None:
+        self._reachable = value
+        if not value:
+            for sequence in [*self.scheduler.running, *self.scheduler.waiting]:
+                sequence.on_end("error")
+                self.disconnect(sequence)
+
     def stall(self, duration_ns: int) -> None:
         """Hold the step loop for so long: the next step (or the one that would come) starts that much later."""
         self._stalled_until_ns = max(self._stalled_until_ns, self._loop.now_ns) + duration_ns
 
     def lose(self) -> None:
-        """The process dies: all it works on fails, its KV memory is gone, nobody is told. It serves again from the next
-        ``serving = True``, with a cold cache."""
-        self.serving = False
+        """The process dies: all it works on fails, its KV memory is gone, nobody is told."""
         self._lives += 1
         for sequence in [*self.scheduler.running, *self.scheduler.waiting]:
             self._complete(sequence, "lost", "error")
@@ -146,13 +160,14 @@ class Engine:
         start_ns, evicted, life = self._loop.now_ns, self.pool.evicted, self._lives
         plan = self.scheduler.schedule(start_ns)
         output = self._compute(plan)
-        duration_ns = self._cost.step_ns(plan.prefill_tokens, plan.decoding, self.speed)
+        speed = self.speed * self.clock
+        duration_ns = self._cost.step_ns(plan.prefill_tokens, plan.decoding, speed)
         for stretch in self.stretches:
             duration_ns += stretch(plan, output, duration_ns)
         await self._loop.sleep_ns(duration_ns)
         if life != self._lives:
             return
-        self._charge(plan, duration_ns)
+        self._charge(plan, duration_ns, speed)
         self._postprocess(plan, output)
         self._emit(plan, output, start_ns, duration_ns, self.pool.evicted - evicted)
 
@@ -167,11 +182,11 @@ class Engine:
         sequence = part.sequence
         return Chunk(sequence.tokens_from(part.start, part.count), part.start, sequence.blocks, part.sample)
 
-    def _charge(self, plan: Plan, duration_ns: int) -> None:
+    def _charge(self, plan: Plan, duration_ns: int, speed: float) -> None:
         """Divide the step's time: decode time evenly, prefill time by tokens, the remainder to the first. Sums exactly."""
         if not plan.parts:
             return
-        decode_each = self._cost.decode_ns(plan.decoding, self.speed) // plan.decoding if plan.decoding else 0
+        decode_each = self._cost.decode_ns(plan.decoding, speed) // plan.decoding if plan.decoding else 0
         prefill_ns = duration_ns - decode_each * plan.decoding
         per_token = prefill_ns // plan.prefill_tokens if plan.prefill_tokens else 0
         left = duration_ns

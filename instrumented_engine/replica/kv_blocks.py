@@ -28,6 +28,7 @@ class BlockPool:
         self._key: list[int | None] = [None] * total
         self._by_key: dict[int, int] = {}
         self._unused: OrderedDict[int, None] = OrderedDict()
+        self._retired: list[int] = []
 
     @property
     def available(self) -> int:
@@ -106,8 +107,30 @@ class BlockPool:
             raise AssertionError(f"{self.used} blocks are still referred to")
         self._by_key.clear()
         self._unused.clear()
-        self._key = [None] * self.total
-        self._free = list(range(self.total - 1, -1, -1))
+        self._key = [None] * len(self._key)
+        retired = set(self._retired)
+        self._free = [block for block in range(len(self._key) - 1, -1, -1) if block not in retired]
+
+    def retire(self, count: int) -> int:
+        """Take up to ``count`` unreferenced blocks out of use (rows that the memory has given up); returns how many."""
+        taken = 0
+        while taken < count and self.available > 1:
+            if self._free:
+                block = self._free.pop()
+            else:
+                block, _ = self._unused.popitem(last=False)
+                self._forget(block)
+                self.evicted += 1
+            self._retired.append(block)
+            taken += 1
+        self.total -= taken
+        return taken
+
+    def restore(self) -> None:
+        """Put all retired blocks to use again, as a replaced card does."""
+        self.total += len(self._retired)
+        self._free += self._retired
+        self._retired.clear()
 
     def _forget(self, block: int) -> None:
         key = self._key[block]

@@ -15,6 +15,9 @@ from instrumented_engine.replica.sequence import Attempt, Sequence
 from instrumented_engine.routing.door import Outcome
 from instrumented_engine.routing.router import Decision
 
+_CONNECT_NS = 3_000_000_000
+"""What a gateway waits for a connection to a replica."""
+
 
 class Backend(Protocol):
     """What stands behind a router's decision."""
@@ -69,9 +72,20 @@ class Direct:
             abandoned=left,
         )
         engine = self._engines[decision.replica]
+        if not engine.reachable:
+            return await self._unreachable(sequence, start_ns)
         engine.submit(sequence)
         outcome = await ended
         patience.cancel()
         if outcome == "timeout":
             engine.disconnect(sequence)
         return sequence, outcome
+
+    async def _unreachable(self, sequence: Sequence, start_ns: int) -> tuple[Sequence, Outcome]:
+        """The router does not know that nothing gets through: the connection times out."""
+        patience_s = sequence.attempt.cohort.ttft_timeout_s
+        sequence.since_ns = self._loop.now_ns
+        sequence.on_first_token()
+        give_up_ns = min(start_ns + round(patience_s * 1e9), self._loop.now_ns + _CONNECT_NS)
+        await self._loop.sleep_until_ns(give_up_ns)
+        return sequence, "timeout" if self._loop.now_ns >= start_ns + patience_s * 1e9 else "error"

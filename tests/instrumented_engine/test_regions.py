@@ -135,6 +135,7 @@ def test_strict_probes_flap_under_load_and_patient_ones_do_not() -> None:
 
 def lose_eu(cluster: Cluster) -> None:
     for engine in cluster.regions[0].engines:
+        engine.blockers.add("gone")
         engine.lose()
 
 
