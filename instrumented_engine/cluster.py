@@ -22,8 +22,9 @@ from instrumented_engine.mechanism import Measure
 from instrumented_engine.model.runner import Runner
 from instrumented_engine.regions.region import Region, Site, sites
 from instrumented_engine.replica.cost_model import CostModel, load_profile
-from instrumented_engine.replica.engine import Engine, StepRecord
+from instrumented_engine.replica.engine import Engine
 from instrumented_engine.replica.sequence import Sequence
+from instrumented_engine.replica.step_record import StepRecord
 from instrumented_engine.rooms import ROOMS
 from instrumented_engine.routing.door import AttemptRecord, Door
 from instrumented_engine.routing.gateway import GatewayServer
@@ -87,7 +88,7 @@ class Cluster:
         self._owners: dict[str, str] = {}
         self._background: list[Coroutine[Any, Any, None]] = []
         self._over: asyncio.Future[None] | None = None
-        self._prompt = self._prompts(token_ids)
+        self.prompt = self._prompts(token_ids)
         self.regions = [self._region(site) for site in sites(scenario)]
         self.engines = [engine for region in self.regions for engine in region.engines]
         self.front: Door = self.regions[0].gateway
@@ -168,7 +169,7 @@ class Cluster:
             round(scenario.kv_index.lookup_ms * 1e6),
             engines,
             tiers={tier.name: TierLimit(self.loop, tier) for tier in scenario.gateway.tiers},
-            tokens=self._prompt,
+            tokens=self.prompt,
             ids=self.random(f"engine ids{suffix}"),
             luck=self.random(f"shed{suffix}"),
             on_attempt=self.observer.on_attempt,

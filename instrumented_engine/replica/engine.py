@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from instrumented_engine.clock import VirtualLoop
 from instrumented_engine.kv.event_stream import EventStream
@@ -16,36 +12,17 @@ from instrumented_engine.replica.cost_model import CostModel
 from instrumented_engine.replica.kv_blocks import BlockPool
 from instrumented_engine.replica.scheduler import Part, Plan, Scheduler
 from instrumented_engine.replica.sequence import Ending, Sequence, State
+from instrumented_engine.replica.step_record import StepRecord
 from instrumented_engine.scenario import Replica as Limits
-
-
-@dataclass(slots=True)
-class StepRecord:
-    """What one step did; token counts are unscaled except ``engine_tokens`` and ``batch_tokens``."""
-
-    step_id: int
-    start_ns: int
-    duration_ns: int
-    prefill_tokens: int
-    decode_tokens: int
-    engine_tokens: int
-    running: int
-    waiting: int
-    kv_used_blocks: int
-    evicted_blocks: int
-    preempted: int
-    recomputed_tokens: int
-    batch_spans: list[int]
-    batch_tokens: list[int]
-    expert_load: NDArray[np.int32]
 
 
 class Engine:
     """Replica number ``number`` of the fleet. ``on_step`` and ``on_sequence_done`` are called with what telemetry needs.
 
     ``blockers``: who keeps routers from choosing it (nobody: it serves); it works on what it has in any case. ``clock``: of
-    its slowest GPU, 1.0 as rated. ``stretches``: functions of (plan,
-    output, duration so far in ns), each of which may lengthen a step by so many ns. ``on_lost``: called after ``lose``.
+    its slowest GPU, 1.0 as rated. ``lives``: how often its process has died. ``deferred``: slots that wait for KV from
+    elsewhere. ``stretches``: functions of (plan, output, duration so far in ns), each of which may lengthen a step by so many
+    ns. ``on_lost``: called after ``lose``.
     """
 
     def __init__(
@@ -66,6 +43,8 @@ class Engine:
         self.blockers: set[str] = set()
         self.clock = 1.0
         self._reachable = True
+        self.deferred = 0
+        self._handing: set[Sequence] = set()
         self.stretches: list[Callable[[Plan, StepOutput, int], int]] = []
         self.on_lost: list[Callable[[], None]] = []
         self.speed = limits.speed
@@ -89,7 +68,7 @@ class Engine:
         self._on_sequence_done = on_sequence_done
         self._work = asyncio.Event()
         self._stalled_until_ns = 0
-        self._lives = 0
+        self.lives = 0
 
     def held_keys(self) -> list[int]:
         """All prefix block keys that this replica can serve from its cache."""
@@ -137,9 +116,11 @@ class Engine:
 
     def lose(self) -> None:
         """The process dies: all it works on fails, its KV memory is gone, nobody is told."""
-        self._lives += 1
+        self.lives += 1
         for sequence in [*self.scheduler.running, *self.scheduler.waiting]:
             self._complete(sequence, "lost", "error")
+        for sequence in list(self._handing):
+            self.drop_handed(sequence, "error")
         self.pool.clear()
         for tell in self.on_lost:
             tell()
@@ -157,7 +138,7 @@ class Engine:
 
     async def step(self) -> None:
         """Schedule, run, post-process, emit."""
-        start_ns, evicted, life = self._loop.now_ns, self.pool.evicted, self._lives
+        start_ns, evicted, life = self._loop.now_ns, self.pool.evicted, self.lives
         plan = self.scheduler.schedule(start_ns)
         output = self._compute(plan)
         speed = self.speed * self.clock
@@ -165,7 +146,7 @@ class Engine:
         for stretch in self.stretches:
             duration_ns += stretch(plan, output, duration_ns)
         await self._loop.sleep_ns(duration_ns)
-        if life != self._lives:
+        if life != self.lives:
             return
         self._charge(plan, duration_ns, speed)
         self._postprocess(plan, output)
@@ -205,6 +186,8 @@ class Engine:
                 sequence.generated.append(token)
             else:
                 self._prefilled(part, token, now_ns)
+                if sequence.state is State.KV_TRANSFER:
+                    continue
             if sequence.finished:
                 self._complete(sequence, "finished", "ok")
             elif sequence.abandoned and self.cancel_on_disconnect:
@@ -227,11 +210,48 @@ class Engine:
                 sequence.first_token_ns = now_ns
                 sequence.enter(State.DECODE, now_ns, "first_token")
                 sequence.on_first_token()
+                if sequence.handover is not None and not sequence.finished:
+                    self._hand_over(sequence, sequence.handover)
+
+    # -- giving sequences away, and taking them in (prefill and decode apart) -----------------------------------------
+
+    def _hand_over(self, sequence: Sequence, handover: Callable[[], None]) -> None:
+        """The sequence leaves the batch; its blocks stay until ``let_go``."""
+        self.scheduler.running.remove(sequence)
+        self._handing.add(sequence)
+        sequence.enter(State.KV_TRANSFER, self._loop.now_ns, "handed_over")
+        handover()
+
+    def let_go(self, sequence: Sequence) -> None:
+        """Give up the blocks of a sequence that was handed over, if they are still there."""
+        if sequence in self._handing:
+            self._handing.remove(sequence)
+            self.scheduler.release(sequence, self._loop.now_ns)
+
+    def adopt(self, sequence: Sequence, blocks: list[int]) -> None:
+        """Go on with a sequence whose prompt has been computed elsewhere and whose KV now lies in ``blocks`` here."""
+        sequence.handover = None
+        sequence.hold(blocks, self._loop.now_ns)
+        sequence.enter(State.DECODE, self._loop.now_ns, "adopted")
+        self.scheduler.running.append(sequence)
+        self._work.set()
+
+    def abort(self, sequence: Sequence) -> None:
+        """Drop a sequence that waits or runs here, with an error."""
+        self._complete(sequence, "aborted", "error")
+
+    def drop_handed(self, sequence: Sequence, ending: Ending) -> None:
+        """The end of a sequence that is in no batch and in no queue: on its way between replicas, or not there yet."""
+        self.let_go(sequence)
+        self._ended(sequence, "dropped", ending)
 
     def _complete(self, sequence: Sequence, event: str, ending: Ending) -> None:
         now_ns = self._loop.now_ns
         self.scheduler.finish(sequence, now_ns)
-        sequence.enter(State.DONE, now_ns, event)
+        self._ended(sequence, event, ending)
+
+    def _ended(self, sequence: Sequence, event: str, ending: Ending) -> None:
+        sequence.enter(State.DONE, self._loop.now_ns, event)
         sequence.ending = ending
         sequence.on_end(ending)
         self._on_sequence_done(self, sequence)
@@ -248,6 +268,7 @@ class Engine:
             engine_tokens=sum(batch_tokens),
             running=len(self.scheduler.running),
             waiting=len(self.scheduler.waiting),
+            deferred=self.deferred,
             kv_used_blocks=self.pool.used,
             evicted_blocks=evicted,
             preempted=len(plan.preempted),

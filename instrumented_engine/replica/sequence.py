@@ -18,6 +18,7 @@ class State(Enum):
     """Where an attempt is inside the engine. It is in exactly one state at any time."""
 
     QUEUED = "queue_ns"
+    KV_TRANSFER = "kv_transfer_ns"
     PREFILL = "prefill_ns"
     DECODE = "decode_ns"
     PREEMPTED = "preempted_ns"
@@ -42,7 +43,8 @@ class Sequence:
     """``computed`` counts the tokens whose KV is in ``blocks``; ``generated`` holds the sampled ids; ``filled`` tells that
     the prompt (after a preemption: prompt and output so far) is computed, so that the sequence decodes.
 
-    ``on_first_token`` and ``on_end`` tell the gateway; ``abandoned`` is set when the client has left.
+    ``on_first_token`` and ``on_end`` tell the gateway; with ``handover`` set the engine gives the sequence away after its first
+    token, by calling it; ``abandoned`` is set when the client has left.
     """
 
     arrival: Arrival
@@ -52,6 +54,7 @@ class Sequence:
     prompt: list[int]
     on_first_token: Callable[[], None]
     on_end: Callable[[Ending], None]
+    handover: Callable[[], None] | None = None
     blocks: list[int] = field(default_factory=list)
     computed: int = 0
     filled: bool = False

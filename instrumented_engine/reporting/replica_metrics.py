@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from instrumented_engine.replica.engine import Engine, StepRecord
+from instrumented_engine.replica.engine import Engine
 from instrumented_engine.replica.sequence import Sequence, State
+from instrumented_engine.replica.step_record import StepRecord
 from instrumented_engine.scenario import Scenario
 from instrumented_engine.telemetry import Registry
 
@@ -81,7 +82,7 @@ class ReplicaMetrics:
         self._running.set(len(scheduler.running))
         self._waiting.set(len(scheduler.waiting))
         self._waiting_capacity.set(len(scheduler.waiting))
-        self._waiting_deferred.set(0)
+        self._waiting_deferred.set(engine.deferred)
         self._usage.set(pool.used / pool.total)
         self._cached.set(pool.cached)
         totals = (

@@ -14,8 +14,9 @@ from typing import Any
 from collectors.schema import PHASES
 from collectors.sink import Sink
 from instrumented_engine.cluster import Cluster
-from instrumented_engine.replica.engine import Engine, StepRecord
+from instrumented_engine.replica.engine import Engine
 from instrumented_engine.replica.sequence import Sequence
+from instrumented_engine.replica.step_record import StepRecord
 from instrumented_engine.reporting.replica_metrics import ReplicaMetrics
 from instrumented_engine.routing.door import AttemptRecord
 from instrumented_engine.scenario import Scenario
@@ -181,7 +182,7 @@ class Reporter:
             running=record.running,
             waiting=record.waiting,
             waiting_capacity=record.waiting,
-            waiting_deferred=0,
+            waiting_deferred=record.deferred,
             kv_used_blocks=record.kv_used_blocks,
             kv_total_blocks=engine.pool.total,
             kv_evicted_blocks=record.evicted_blocks,

@@ -13,8 +13,9 @@ import numpy as np
 from instrumented_engine.clients.workload import prepare
 from instrumented_engine.cluster import Cluster
 from instrumented_engine.model.runner import Chunk, ModelShape, StepOutput
-from instrumented_engine.replica.engine import Engine, StepRecord
+from instrumented_engine.replica.engine import Engine
 from instrumented_engine.replica.sequence import Sequence as EngineSequence
+from instrumented_engine.replica.step_record import StepRecord
 from instrumented_engine.routing.door import AttemptRecord
 from instrumented_engine.scenario import Scenario
 
