@@ -73,9 +73,10 @@ class Cluster:
         token_ids: Callable[[int, int, int], list[int]],
     ) -> None:
         context_blocks = runner.shape.context // scenario.replica.block_tokens
-        if scenario.replica.kv_blocks < context_blocks:
+        if scenario.replica.kv_blocks < context_blocks and scenario.replica.unservable == "refuse":
             raise BadInput(
-                f"replica.kv_blocks = {scenario.replica.kv_blocks} cannot hold one full context; give at least {context_blocks}"
+                f"replica.kv_blocks = {scenario.replica.kv_blocks} cannot hold one full context; give at least "
+                f"{context_blocks}, or say by replica.unservable what becomes of a request that it cannot hold"
             )
         self.scenario = scenario
         self.loop = VirtualLoop()
@@ -194,7 +195,9 @@ class Cluster:
                 load_profile(scenario.cluster.profile), scenario.workload.prompt_scale, scenario.workload.output_scale
             ),
             self.runner,
-            stream=EventStream(scenario.kv_index.stream_buffer_events, lambda: self.loop.now_ns, index.wake),
+            stream=EventStream(
+                scenario.kv_index.stream_buffer_events, lambda: self.loop.now_ns, index.wake, self.random(f"events:{entity}")
+            ),
             on_step=self.observer.on_step,
             on_sequence_done=self.observer.on_sequence_done,
         )

@@ -39,6 +39,8 @@ class KvIndex:
         self.route_by: RouteBy = route_by
         self.applied = self.gaps = self.dumps = 0
         self.rebalancing = False
+        self.reading: dict[int, int] | None = None
+        self.writing = True
         self._loop = loop
         self._new: dict[int, int] = {}
         self._old: dict[int, int] | None = None
@@ -62,7 +64,9 @@ class KvIndex:
 
     @property
     def routing_map(self) -> dict[int, int]:
-        """The map that routing decisions are made by."""
+        """The map that routing decisions are made by (``reading``, if it is set)."""
+        if self.reading is not None:
+            return self.reading
         if self._old is not None and self.rebalancing and self.route_by == "old_map_until_synced":
             return self._old
         return self._new
@@ -86,6 +90,10 @@ class KvIndex:
                 lengths[replica] = len(keys)
         return lengths
 
+    def read_wait_ns(self) -> int:
+        """How long a lookup waits if it is served in turn with the writes."""
+        return round(self.pending / self.writer_ops_per_s * 1e9)
+
     # -- operations ----------------------------------------------------------------------------------------------
 
     def rebalance(self) -> None:
@@ -103,6 +111,25 @@ class KvIndex:
         self._new, self._old = self._old, None
         self._dump = [None] * len(self._dump)
         self.rebalancing = False
+
+    def forget(self, replica: int) -> None:
+        """The replica is dead: nothing of what it held counts, and nothing of what it was about to say."""
+        self._expected[replica] = self._publishers[replica].stream.clear() + 1
+        self._dump[replica] = None
+        self.rebalancing = self.rebalancing and any(left is not None for left in self._dump)
+        for known in (self._new,) if self._old is None else (self._new, self._old):
+            self._forget(known, replica)
+
+    def lose_everything(self) -> None:
+        """The map is gone; every replica is asked for all it holds."""
+        self._new, self._old = {}, None
+        self.rebalancing = False
+        for replica in range(len(self._publishers)):
+            self._request_dump(replica)
+
+    def snapshot(self) -> dict[int, int]:
+        """A copy of the map that routing uses."""
+        return dict(self.routing_map)
 
     def _request_dump(self, replica: int) -> None:
         publisher = self._publishers[replica]
@@ -139,6 +166,11 @@ class KvIndex:
         """Block keys in the map that routing uses."""
         return len(self.routing_map)
 
+    @property
+    def keys_known(self) -> int:
+        """Block keys that have been written down."""
+        return len(self._new)
+
     async def run(self) -> None:
         """Apply writes for ever, never faster than ``writer_ops_per_s``."""
         credit = 0.0
@@ -148,6 +180,8 @@ class KvIndex:
                 self._work.clear()
                 await self._work.wait()
             await self._loop.sleep_ns(_TURN_NS)
+            if not self.writing:
+                continue
             credit += self.writer_ops_per_s * _TURN_NS / 1e9
             while credit >= 1.0 and self._apply_one():
                 credit -= 1.0

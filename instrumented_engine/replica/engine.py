@@ -15,6 +15,9 @@ from instrumented_engine.replica.sequence import Ending, Sequence, State
 from instrumented_engine.replica.step_record import StepRecord
 from instrumented_engine.scenario import Replica as Limits
 
+_IDLE_STEP_NS = 1_000_000
+"""A step that finds nothing it could run takes at least so long."""
+
 
 class Engine:
     """Replica number ``number`` of the fleet. ``on_step`` and ``on_sequence_done`` are called with what telemetry needs.
@@ -51,14 +54,9 @@ class Engine:
         self.cancel_on_disconnect = limits.cancel_on_disconnect
         self.stream = stream
         self.steps = 0
-        self.pool = BlockPool(limits.kv_blocks, stream.publish)
-        self.scheduler = Scheduler(
-            self.pool,
-            cost,
-            block_tokens=limits.block_tokens,
-            max_running=limits.max_running,
-            step_target_ns=round(limits.step_target_ms * 1e6),
-        )
+        self.pool = BlockPool(limits.kv_blocks, stream.publish, limits.eviction)
+        self.scheduler = Scheduler(self.pool, cost, limits)
+        self._unservable = limits.unservable
         self._loop = loop
         self._max_waiting = limits.max_waiting
         self._cost = cost
@@ -71,8 +69,36 @@ class Engine:
         self.lives = 0
 
     def held_keys(self) -> list[int]:
-        """All prefix block keys that this replica can serve from its cache."""
-        return self.pool.keys()
+        """All prefix block keys that this replica can serve from its cache, as it announces them."""
+        held = self.pool.keys()
+        return [self.stream.name_of(key) for key in held]
+
+    @property
+    def event_buffer(self) -> int:
+        """Block events that wait for the index before the oldest are lost."""
+        return self.stream.capacity
+
+    @event_buffer.setter
+    def event_buffer(self, value: int) -> None:
+        self.stream.capacity = value
+
+    @property
+    def event_loss(self) -> float:
+        """Share of block events that are lost on the way."""
+        return self.stream.loss
+
+    @event_loss.setter
+    def event_loss(self, value: float) -> None:
+        self.stream.loss = value
+
+    @property
+    def hash_seed(self) -> int:
+        """Seed of the hash that names blocks; one unlike the router's (0) makes names that it never asks for."""
+        return self.stream.hash_seed
+
+    @hash_seed.setter
+    def hash_seed(self, value: int) -> None:
+        self.stream.hash_seed = value
 
     @property
     def full(self) -> bool:
@@ -88,8 +114,15 @@ class Engine:
         """Take in an attempt; the caller has looked at ``full``."""
         sequence.since_ns = sequence.held_since_ns = self._loop.now_ns
         sequence.events.append(("queued", self._loop.now_ns))
+        if self._unservable == "error" and self._never_fits(sequence):
+            self._ended(sequence, "unservable", "error")
+            return
         self.scheduler.add(sequence)
         self._work.set()
+
+    def _never_fits(self, sequence: Sequence) -> bool:
+        """Whether the whole pool is too small for the prompt and the answer that the model's limit allows."""
+        return self.scheduler.blocks_for(len(sequence.prompt) + sequence.arrival.engine_output) > self.pool.total
 
     def disconnect(self, sequence: Sequence) -> None:
         """The client left. Unless told to cancel, the engine does not care: the work goes on for nobody."""
@@ -145,6 +178,8 @@ class Engine:
         duration_ns = self._cost.step_ns(plan.prefill_tokens, plan.decoding, speed)
         for stretch in self.stretches:
             duration_ns += stretch(plan, output, duration_ns)
+        if not plan.parts:
+            duration_ns = max(duration_ns, _IDLE_STEP_NS)
         await self._loop.sleep_ns(duration_ns)
         if life != self.lives:
             return

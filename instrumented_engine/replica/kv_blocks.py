@@ -1,24 +1,25 @@
 """Paged KV memory of one replica with a prefix cache: which block holds what, who uses it, what may be reused.
 
-A block is free, referenced by running requests, or cached (complete, unreferenced, kept until its space is needed; the
-least recently used goes first). Complete prompt blocks are found again by key, since a key names the whole prefix.
+A block is free, referenced by running requests, or cached (complete, unreferenced, kept until its space is needed; which
+goes first is ``eviction``'s to say). Complete prompt blocks are found again by key, since a key names the whole prefix.
 Storing and evicting a key is announced through ``announce``: this is the event stream that feeds the KV index.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Literal
+
+from instrumented_engine.replica.eviction import POLICIES, Eviction
 
 BlockEvent = tuple[Literal["stored", "removed"], int]
 """What happened to a block key: vLLM's BlockStored and BlockRemoved."""
 
 
 class BlockPool:
-    """``total`` blocks. Invariant: free + cached + referenced = total (``check``)."""
+    """``total`` blocks; ``eviction`` is the name of a policy. Invariant: free + cached + referenced = total (``check``)."""
 
-    def __init__(self, total: int, announce: Callable[[BlockEvent], None]) -> None:
+    def __init__(self, total: int, announce: Callable[[BlockEvent], None], eviction: str = "lru") -> None:
         self.total = total
         self.stored = 0
         self.evicted = 0
@@ -27,7 +28,8 @@ class BlockPool:
         self._references = [0] * total
         self._key: list[int | None] = [None] * total
         self._by_key: dict[int, int] = {}
-        self._unused: OrderedDict[int, None] = OrderedDict()
+        self._policy = POLICIES[eviction]
+        self._unused: Eviction = self._policy()
         self._retired: list[int] = []
 
     @property
@@ -62,7 +64,7 @@ class BlockPool:
         blocks = [self._by_key[key] for key in keys]
         for block in blocks:
             if self._references[block] == 0:
-                del self._unused[block]
+                self._unused.remove(block)
             self._references[block] += 1
         return blocks
 
@@ -75,7 +77,7 @@ class BlockPool:
             if self._free:
                 block = self._free.pop()
             else:
-                block, _ = self._unused.popitem(last=False)
+                block = self._unused.pop()
                 self._forget(block)
                 self.evicted += 1
             self._references[block] = 1
@@ -99,14 +101,14 @@ class BlockPool:
                 if self._key[block] is None:
                     self._free.append(block)
                 else:
-                    self._unused[block] = None
+                    self._unused.add(block)
 
     def clear(self) -> None:
         """Lose all content without a word, as a dead process does. Every block must be unreferenced."""
         if self.used:
             raise AssertionError(f"{self.used} blocks are still referred to")
         self._by_key.clear()
-        self._unused.clear()
+        self._unused = self._policy()
         self._key = [None] * len(self._key)
         retired = set(self._retired)
         self._free = [block for block in range(len(self._key) - 1, -1, -1) if block not in retired]
@@ -118,7 +120,7 @@ class BlockPool:
             if self._free:
                 block = self._free.pop()
             else:
-                block, _ = self._unused.popitem(last=False)
+                block = self._unused.pop()
                 self._forget(block)
                 self.evicted += 1
             self._retired.append(block)

@@ -1,7 +1,7 @@
 """Continuous batching with chunked prefill: what runs in the next step, first come first served.
 
 Decoding sequences go first, one token each; what is left of the step's time target is filled with prompt chunks, oldest
-first. When KV blocks run out, the youngest running sequence is preempted and recomputed later (vLLM V1's policy).
+first. When KV blocks run out, a running sequence is preempted and recomputed later: the youngest is vLLM V1's choice.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from instrumented_engine.replica.cost_model import CostModel
 from instrumented_engine.replica.kv_blocks import BlockPool
 from instrumented_engine.replica.sequence import Sequence, State
+from instrumented_engine.scenario import Replica as Limits
 
 
 @dataclass(slots=True, eq=False)
@@ -57,14 +58,17 @@ class Plan:
 class Scheduler:
     """Queues of one replica: ``waiting`` (FIFO) and ``running``."""
 
-    def __init__(self, pool: BlockPool, cost: CostModel, *, block_tokens: int, max_running: int, step_target_ns: int) -> None:
+    def __init__(self, pool: BlockPool, cost: CostModel, limits: Limits) -> None:
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
         self.pool = pool
         self.cost = cost
-        self.block_tokens = block_tokens
-        self.max_running = max_running
-        self.step_target_ns = step_target_ns
+        self.block_tokens = limits.block_tokens
+        self.max_running = limits.max_running
+        self.step_target_ns = round(limits.step_target_ms * 1e6)
+        self.watermark = limits.watermark
+        self.reserve_tokens = limits.reserve_tokens
+        self.preempt: str = limits.preempt
         self.prefix_queries = 0
         self.prefix_hits = 0
         self.hit_blocks = 0
@@ -112,7 +116,7 @@ class Scheduler:
         while self.waiting and budget > 0 and len(self.running) < self.max_running:
             sequence = self.waiting[0]
             hit = self._match(sequence)
-            if self._blocks_for(sequence.target) > self.pool.available:
+            if self.blocks_for(sequence.target) + self._kept_free() > self.pool.available:
                 return
             self.waiting.popleft()
             self._reuse(sequence, hit, now_ns)
@@ -122,6 +126,13 @@ class Scheduler:
             if sequence.first_scheduled_ns is None:
                 sequence.first_scheduled_ns = now_ns
             budget -= self._prefill_part(sequence, budget, plan, now_ns)
+
+    def _kept_free(self) -> int:
+        """Blocks that must be left when another request is let in; none for the only one, or it would wait for ever."""
+        if not self.running:
+            return 0
+        reserve = -(-self.reserve_tokens // self.block_tokens) * len(self.running) if self.reserve_tokens else 0
+        return reserve + int(self.watermark * self.pool.total)
 
     def _match(self, sequence: Sequence) -> int:
         """Prefix blocks that can be reused; at least one token is left to compute."""
@@ -148,22 +159,29 @@ class Scheduler:
             plan.recomputed_tokens += count
         return count
 
-    def _blocks_for(self, tokens: int) -> int:
+    def blocks_for(self, tokens: int) -> int:
+        """Blocks that hold so many tokens."""
         return -(-tokens // self.block_tokens)
 
     def _ensure_blocks(self, sequence: Sequence, tokens: int, plan: Plan, now_ns: int) -> bool:
-        """Give ``sequence`` blocks for ``tokens`` tokens, preempting the youngest if need be; False when it lost its own."""
+        """Give ``sequence`` blocks for ``tokens`` tokens, preempting others if need be; False when it lost its own."""
         missing = -(-tokens // self.block_tokens) - len(sequence.blocks)
         while missing > 0:
             blocks = self.pool.allocate(missing)
             if blocks is not None:
                 sequence.hold(blocks, now_ns)
                 return True
-            victim = self.running[-1]
+            victim = self._victim()
             self._preempt(victim, plan, now_ns)
             if victim is sequence:
                 return False
         return True
+
+    def _victim(self) -> Sequence:
+        """Who gives way."""
+        if self.preempt == "youngest":
+            return self.running[-1]
+        return self.running[0] if self.preempt == "oldest" else max(self.running, key=lambda one: len(one.blocks))
 
     def _preempt(self, victim: Sequence, plan: Plan, now_ns: int) -> None:
         """Take everything from ``victim`` and put it back to the head of the queue."""

@@ -18,7 +18,7 @@ from instrumented_engine.scenario.disaggregation import Disaggregation
 from instrumented_engine.scenario.hardware import Hardware
 from instrumented_engine.scenario.moe import Experts
 from instrumented_engine.scenario.regions import Link, Region, TrafficManager
-from instrumented_engine.scenario.serving import Cluster, Gateway, KvIndex, Names, Replica, Router
+from instrumented_engine.scenario.serving import Cluster, Gateway, KvIndex, MetadataMaster, Names, Replica, Router
 from instrumented_engine.scenario.speculative import Speculative
 from instrumented_engine.scenario.strict import Strict
 
@@ -59,6 +59,7 @@ class Scenario(Strict):
     cluster: Cluster = Cluster()
     replica: Replica = Replica()
     kv_index: KvIndex = KvIndex()
+    metadata_master: MetadataMaster | None = None
     router: Router = Router()
     gateway: Gateway = Gateway()
     experts: Experts | None = None

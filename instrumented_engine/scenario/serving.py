@@ -26,7 +26,14 @@ class Cluster(Strict):
 
 
 class Replica(Strict):
-    """An engine's own limits and policies."""
+    """An engine's own limits and policies.
+
+    ``eviction``: which cached block goes first. ``watermark``: share of the blocks kept free when a request is let in.
+    ``reserve_tokens``: engine tokens kept free for the output of each running request when another is let in (SGLang's
+    ``new_token_ratio``; 0 lets in by prompt alone). ``preempt``: who gives way when blocks run out. ``unservable``: what
+    becomes of a request that the whole pool cannot hold: ``refuse`` refuses such a pool, ``error`` answers the request with an
+    error, ``retry_forever`` keeps it at the head of the queue (vllm#52530).
+    """
 
     kv_blocks: int = Field(8192, ge=16)
     block_tokens: int = Field(16, ge=1, le=512)
@@ -35,15 +42,36 @@ class Replica(Strict):
     step_target_ms: float = Field(100.0, gt=0)
     cancel_on_disconnect: bool = False
     speed: float = Field(1.0, gt=0)
+    eviction: Literal["lru", "fifo", "lfu"] = "lru"
+    watermark: float = Field(0.0, ge=0, lt=1)
+    reserve_tokens: int = Field(0, ge=0)
+    preempt: Literal["youngest", "oldest", "largest"] = "youngest"
+    unservable: Literal["refuse", "error", "retry_forever"] = "refuse"
 
 
 class KvIndex(Strict):
-    """The index of who holds which block, and the event stream that feeds it."""
+    """The index of who holds which block, and the event stream that feeds it.
+
+    ``lookups_wait``: a lookup waits for all writes before it (one actor for reads and writes). ``told_of_losses``: a replica
+    that dies is taken out of the index at once.
+    """
 
     writer_ops_per_s: float = Field(275.0, gt=0)
     stream_buffer_events: int = Field(10_000, ge=1)
     lookup_ms: float = Field(1.0, ge=0)
     route_by: Literal["new_map", "old_map_until_synced"] = "new_map"
+    lookups_wait: bool = False
+    told_of_losses: bool = True
+
+
+class MetadataMaster(Strict):
+    """The leader that holds the index. ``election_s``: how long there is none after a failover. ``metadata_persisted``:
+    whether the next one has what the last one knew. ``routers_follow``: whether routers find it, or go on with
+    the old one's map."""
+
+    election_s: float = Field(10.0, ge=0)
+    metadata_persisted: bool = True
+    routers_follow: bool = True
 
 
 class Router(Strict):
