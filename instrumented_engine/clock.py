@@ -62,6 +62,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.cancelled = 0
         self._timers: list[tuple[int, int, Timer]] = []
         self._set = 0
+        self._started: set[asyncio.Task[None]] = set()
         super().__init__(selectors.SelectSelector())
 
     def time(self) -> float:
@@ -79,6 +80,17 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     ) -> asyncio.TimerHandle:
         """asyncio's own timers (``asyncio.timeout``) are ours."""
         return self.call_at_ns(round(when * 1e9), callback, *arguments)
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let ``work`` run by itself. An error in it ends the run."""
+        task = self.create_task(work)
+        self._started.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._started.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.call_at_ns(self.now_ns, _raise, error)
 
     async def sleep_until_ns(self, at_ns: int) -> None:
         """Return at ``at_ns`` exactly, or at once when that has passed."""
@@ -128,6 +140,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 def _wake(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 def run_virtual(main: Coroutine[Any, Any, None], loop: VirtualLoop) -> None:

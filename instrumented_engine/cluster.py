@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from collectors.errors import BadInput
 from instrumented_engine.actions import perform_all
 from instrumented_engine.clients.clients import Clients
+from instrumented_engine.clients.live_cohort import LiveCohort
 from instrumented_engine.clients.workload import Arrival, Arrivals
 from instrumented_engine.clock import VirtualLoop, run_virtual
 from instrumented_engine.kv.event_stream import EventStream
@@ -30,7 +31,7 @@ from instrumented_engine.routing.door import AttemptRecord, Door
 from instrumented_engine.routing.gateway import GatewayServer
 from instrumented_engine.routing.router import Router
 from instrumented_engine.routing.tier_limits import TierLimit
-from instrumented_engine.scenario import Scenario
+from instrumented_engine.scenario import Cohort, Scenario
 
 Measures = Callable[[], Iterable[Measure]]
 
@@ -93,7 +94,8 @@ class Cluster:
         self.regions = [self._region(site) for site in sites(scenario)]
         self.engines = [engine for region in self.regions for engine in region.engines]
         self.front: Door = self.regions[0].gateway
-        self.clients = Clients(self.loop, scenario.cohorts, lambda attempt: self.front.handle(attempt), scenario.seed)
+        cohorts = {cohort.name: self._cohort(cohort) for cohort in scenario.cohorts}
+        self.clients = Clients(self.loop, cohorts, lambda attempt: self.front.handle(attempt), scenario.seed)
         self.add("clients", self.clients)
         for room in ROOMS:
             room.install(self)
@@ -148,6 +150,13 @@ class Cluster:
             return ids + [int(token) for token in token_ids(arrival.at_ns, rest, vocabulary)] if rest else ids
 
         return prompt
+
+    def _cohort(self, settings: Cohort) -> LiveCohort:
+        scenario = self.scenario
+        return LiveCohort(
+            settings, scenario.workload, block_tokens=scenario.replica.block_tokens, context=self.runner.shape.context,
+            seed=scenario.seed,
+        )
 
     def _region(self, site: Site) -> Region:
         scenario = self.scenario

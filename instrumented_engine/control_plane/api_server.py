@@ -11,10 +11,11 @@ from collections.abc import Iterable
 
 from instrumented_engine.clock import VirtualLoop
 from instrumented_engine.mechanism import Measure
+from instrumented_engine.work_queue import WorkQueue
 
 
 class ApiServer:
-    """``api_units_per_s``, ``agent_units`` and ``caller_backoff`` are switches; the backlog is kept in units of work."""
+    """``api_units_per_s``, ``agent_units`` and ``caller_backoff`` are switches."""
 
     def __init__(
         self, loop: VirtualLoop, luck: random.Random, *, units_per_s: float, timeout_s: float, agent_units: float, backoff: bool
@@ -23,40 +24,22 @@ class ApiServer:
         self.caller_backoff = backoff
         self.timeout_s = timeout_s
         self.calls: dict[tuple[str, str], int] = {}
-        self._units_per_s = units_per_s
         self._loop = loop
         self._luck = luck
-        self._backlog = 0.0
-        self._since_ns = 0
+        self._work = WorkQueue(loop, units_per_s)
 
     @property
     def api_units_per_s(self) -> float:
         """Units of work a second."""
-        return self._units_per_s
+        return self._work.units_per_s
 
     @api_units_per_s.setter
     def api_units_per_s(self, value: float) -> None:
-        self._advance()
-        self._units_per_s = value
-
-    def _advance(self) -> None:
-        now_ns = self._loop.now_ns
-        self._backlog = max(0.0, self._backlog - self._units_per_s * (now_ns - self._since_ns) / 1e9)
-        self._since_ns = now_ns
-
-    @property
-    def wait_s(self) -> float:
-        """How long a call that comes now waits."""
-        self._advance()
-        return self._backlog / self._units_per_s
+        self._work.units_per_s = value
 
     async def call(self, caller: str, units: float = 1.0) -> bool:
         """One call; whether an answer came before the time-out. Its work is done in any case."""
-        wait_s = self.wait_s
-        self._backlog += units
-        took_s = wait_s + units / self._units_per_s
-        answered = took_s <= self.timeout_s
-        await self._loop.sleep_ns(round(min(took_s, self.timeout_s) * 1e9))
+        answered = await self._work.do(units, self.timeout_s)
         key = (caller, "ok" if answered else "timeout")
         self.calls[key] = self.calls.get(key, 0) + 1
         return answered
@@ -83,4 +66,4 @@ class ApiServer:
         for (caller, result), count in self.calls.items():
             labels = (("caller", caller), ("result", result))
             yield Measure("flashover:api_calls", count, counter=True, labels=labels)
-        yield Measure("flashover:api_wait_seconds", self.wait_s, "s")
+        yield Measure("flashover:api_wait_seconds", self._work.wait_s, "s")

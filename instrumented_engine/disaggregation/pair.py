@@ -67,7 +67,6 @@ class Pairs:
         self._loop = loop
         self._tokens = tokens
         self._ids = ids
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def candidates(self) -> list[int]:
         """Prefill replicas that take another attempt; none while no decode replica serves."""
@@ -102,19 +101,12 @@ class Pairs:
             handover=lambda: way.take("handed"), state=State.KV_TRANSFER, since_ns=now_ns, held_since_ns=now_ns,
             abandoned=left,
         )
-        task = self._loop.create_task(self._drive(sequence, way, number))
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
+        self._loop.start(self._drive(sequence, way, number))
         outcome = await ended
         patience.cancel()
         if outcome == "timeout":
             way.engine.disconnect(sequence)
         return sequence, outcome
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._loop.call_soon(_raise, error)
 
     def _patience(self, attempt: Attempt, start_ns: int, end: Callable[[Outcome], None], *, left: bool) -> Timer:
         patience = self._loop.call_at_ns(start_ns + round(attempt.cohort.ttft_timeout_s * 1e9), end, "timeout")
@@ -215,6 +207,3 @@ class Pairs:
             yield Measure("flashover:pd_transfers", count, counter=True, labels=(("result", result),))
         yield Measure("flashover:pd_transfer_seconds", self.transfer_s, "s", counter=True)
 
-
-def _raise(error: BaseException) -> None:
-    raise error

@@ -96,7 +96,7 @@ def entities(scenario: Scenario) -> Iterator[str]:
 
 def problems(scenario: Scenario) -> Iterator[str]:
     """An index whose lookups alone would take longer than any client waits."""
-    patience = max(cohort.ttft_timeout_s for cohort in scenario.cohorts)
+    patience = max((cohort.ttft_timeout_s for cohort in scenario.cohorts), default=float("inf"))
     if scenario.kv_index.lookup_ms / 1e3 >= patience:
         yield (f"kv_index.lookup_ms = {scenario.kv_index.lookup_ms:g}: every client has left by then (the longest "
                f"cohorts.ttft_timeout_s is {patience:g}); give less")

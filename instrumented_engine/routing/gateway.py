@@ -5,7 +5,6 @@ An attempt is in exactly one phase at any time, so the phases it reports sum to 
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Seq
@@ -59,7 +58,6 @@ class GatewayServer:
         self._engines = engines
         self._luck = luck
         self._on_attempt = on_attempt
-        self._dead: set[asyncio.Task[None]] = set()
 
     async def handle(self, attempt: Attempt, since_ns: int | None = None) -> Outcome:
         """Serve one attempt to the end its client sees."""
@@ -115,9 +113,7 @@ class GatewayServer:
             self.admission.leave_dead()
 
         self.admission.inside += 1
-        task = self._loop.create_task(serve())
-        self._dead.add(task)
-        task.add_done_callback(self._dead.discard)
+        self._loop.start(serve())
 
     def _refuse(self, attempt: Attempt, start_ns: int, reason: str, outcome: Outcome) -> Outcome:
         phases = {"gateway_ns": self._loop.now_ns - start_ns}

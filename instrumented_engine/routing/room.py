@@ -130,7 +130,7 @@ def problems(scenario: Scenario) -> Iterator[str]:
             value = getattr(gateway, key)
             if value is not None:
                 yield f"gateway.{key} = {value:g}: nobody waits in the gateway without a gateway.max_concurrency"
-    patience = max(cohort.ttft_timeout_s for cohort in scenario.cohorts)
+    patience = max((cohort.ttft_timeout_s for cohort in scenario.cohorts), default=float("inf"))
     if gateway.shed_queue_s is not None and gateway.shed_queue_s >= patience:
         yield (f"gateway.shed_queue_s = {gateway.shed_queue_s:g}: every client has left by then (the longest "
                f"cohorts.ttft_timeout_s is {patience:g}); give less")

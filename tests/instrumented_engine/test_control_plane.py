@@ -112,7 +112,7 @@ def test_a_released_backlog_takes_replicas_away_unless_it_is_looked_at_again(tra
 
     def ready_after(validated: bool) -> tuple[set[int], Memory]:
         pause = fault("autoscaler:main", "scheduling_paused", True, 20, 70)
-        _, memory = fleet(trace, {**plane, "backlog_validated": validated}, pause)
+        _, memory = fleet(trace, {**plane, "backlog_validated": validated}, pause, router={"policy": "random"})
         return {number for number, record in memory.steps if 74e9 < record.start_ns < 90e9}, memory
 
     kept, calm = ready_after(True)

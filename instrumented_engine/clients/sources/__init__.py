@@ -1,0 +1,1 @@
+"""Where cohorts with a source of their own get their requests from."""
