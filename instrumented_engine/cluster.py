@@ -15,16 +15,17 @@ from collectors.errors import BadInput
 from instrumented_engine.actions import perform_all
 from instrumented_engine.clients.clients import Clients
 from instrumented_engine.clients.live_cohort import LiveCohort
-from instrumented_engine.clients.workload import Arrival, Arrivals
+from instrumented_engine.clients.workload import Arrivals
 from instrumented_engine.clock import VirtualLoop, run_virtual
 from instrumented_engine.kv.event_stream import EventStream
 from instrumented_engine.kv.kv_index import KvIndex
 from instrumented_engine.mechanism import Measure
 from instrumented_engine.model.runner import Runner
+from instrumented_engine.model.tokens import narrowed
 from instrumented_engine.regions.region import Region, Site, sites
 from instrumented_engine.replica.cost_model import CostModel, load_profile
 from instrumented_engine.replica.engine import Engine
-from instrumented_engine.replica.sequence import Sequence
+from instrumented_engine.replica.sequence import Attempt, Sequence
 from instrumented_engine.replica.step_record import StepRecord
 from instrumented_engine.rooms import ROOMS
 from instrumented_engine.routing.door import AttemptRecord, Door
@@ -135,19 +136,21 @@ class Cluster:
 
     # -- building --------------------------------------------------------------------------------------------------
 
-    def _prompts(self, token_ids: Callable[[int, int, int], list[int]]) -> Callable[[Arrival], list[int]]:
+    def _prompts(self, token_ids: Callable[[int, int, int], list[int]]) -> Callable[[Attempt], list[int]]:
         vocabulary, block_tokens = self.runner.shape.vocabulary, self.scenario.replica.block_tokens
 
         @lru_cache(maxsize=65_536)
         def block(key: int) -> list[int]:
             return [int(token) for token in token_ids(key, block_tokens, vocabulary)]
 
-        def prompt(arrival: Arrival) -> list[int]:
+        def prompt(attempt: Attempt) -> list[int]:
+            arrival = attempt.arrival
             if not self.runner.reads_tokens:
                 return [0] * arrival.engine_prompt
             ids = [token for key in arrival.blocks for token in block(key)]
             rest = arrival.engine_prompt - len(ids)
-            return ids + [int(token) for token in token_ids(arrival.at_ns, rest, vocabulary)] if rest else ids
+            ids += [int(token) for token in token_ids(arrival.at_ns, rest, vocabulary)] if rest else []
+            return narrowed(ids, attempt.cohort.content, vocabulary)
 
         return prompt
 

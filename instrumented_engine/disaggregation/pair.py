@@ -14,7 +14,6 @@ from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from typing import Literal
 
-from instrumented_engine.clients.workload import Arrival
 from instrumented_engine.clock import Timer, VirtualLoop
 from instrumented_engine.disaggregation.decode_slots import DecodeSlots
 from instrumented_engine.mechanism import Measure
@@ -51,7 +50,7 @@ class Pairs:
         engines: Seq[Engine],
         links: Seq[Link],
         settings: Disaggregation,
-        tokens: Callable[[Arrival], list[int]],
+        tokens: Callable[[Attempt], list[int]],
         ids: random.Random,
     ) -> None:
         self.abort_notifies_peer = settings.abort_notifies_peer
@@ -97,7 +96,7 @@ class Pairs:
         now_ns = self._loop.now_ns
         sequence = Sequence(
             arrival=attempt.arrival, attempt=attempt, span_id=self._ids.getrandbits(63) | 1, entered_ns=now_ns,
-            prompt=self._tokens(attempt.arrival), on_first_token=patience.cancel, on_end=on_end,
+            prompt=self._tokens(attempt), on_first_token=patience.cancel, on_end=on_end,
             handover=lambda: way.take("handed"), state=State.KV_TRANSFER, since_ns=now_ns, held_since_ns=now_ns,
             abandoned=left,
         )

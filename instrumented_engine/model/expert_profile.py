@@ -64,9 +64,10 @@ class ExpertProfile:
             np.savez_compressed(file, prefill=self.prefill, decode=self.decode, provenance=text)
 
 
-def shipped(size: str) -> Path:
-    """Where the profile of model size ``size`` comes with the engine."""
-    return Path(str(resources.files("instrumented_engine") / "profiles" / f"experts_{size}.npz"))
+def shipped(size: str, content: str = "") -> Path:
+    """Where the profile of model size ``size``, for text about ``content``, comes with the engine."""
+    name = f"experts_{size}_{content}.npz" if content else f"experts_{size}.npz"
+    return Path(str(resources.files("instrumented_engine") / "profiles" / name))
 
 
 def load_expert_profile(path: Path, shape: ModelShape) -> ExpertProfile:

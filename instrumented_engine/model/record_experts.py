@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from instrumented_engine.model.expert_profile import Choices, ExpertProfile, shipped
 from instrumented_engine.model.ragged import Ragged, flatten
 from instrumented_engine.model.runner import Chunk
-from instrumented_engine.model.tokens import token_ids
+from instrumented_engine.model.tokens import CONTENTS, narrowed, token_ids
 from instrumented_engine.model.torch_runner import TorchRunner
 
 REPLICAS, DECODING, BLOCK_TOKENS, LONGEST = 4, 8, 8, 640
@@ -50,6 +50,7 @@ class _Replica:
 
     source: np.random.Generator
     vocabulary: int
+    content: str
     free: list[int] = field(default_factory=lambda: list(range(DECODING + 1)))
     live: list[_Generation] = field(default_factory=list)
 
@@ -58,6 +59,7 @@ class _Replica:
         if self.free:
             prompt, outputs = (int(self.source.integers(*span)) for span in (PROMPTS, OUTPUTS))
             ids = token_ids(int(self.source.integers(1 << 62)), prompt, self.vocabulary)
+            ids = narrowed(ids, self.content, self.vocabulary)
             self.live.append(_Generation(self.free.pop(), ids, prompt, outputs))
         size = int(self.source.integers(*CHUNKS))
         return [one.chunk(1 if one.done >= one.prompt else min(size, one.prompt - one.done)) for one in self.live]
@@ -83,9 +85,10 @@ def _compute(runner: TorchRunner, batch: Ragged) -> tuple[list[list[int]], Choic
     return sampled, chosen.astype(np.uint8).reshape(rows, size.layers, size.top_k)
 
 
-def _steps(runner: TorchRunner, seed: int) -> Iterator[tuple[Choices, Choices]]:
+def _steps(runner: TorchRunner, seed: int, content: str) -> Iterator[tuple[Choices, Choices]]:
     """Choices of (prefill, decode) rows, one forward pass after the other."""
-    fleet = [_Replica(np.random.default_rng([seed, number]), runner.shape.vocabulary) for number in range(REPLICAS)]
+    vocabulary = runner.shape.vocabulary
+    fleet = [_Replica(np.random.default_rng([seed, i]), vocabulary, content) for i in range(REPLICAS)]
     while True:
         steps = [(number, replica.step()) for number, replica in enumerate(fleet)]
         batch = flatten(steps, runner.geometry)
@@ -95,14 +98,15 @@ def _steps(runner: TorchRunner, seed: int) -> Iterator[tuple[Choices, Choices]]:
         yield choices[batch.decode_rows :], choices[: batch.decode_rows]
 
 
-def record(size: str, seed: int, tokens: int) -> ExpertProfile:
-    """The choices of ``tokens`` tokens in prefill and as many in decode, of the model ``size`` with weights ``seed``."""
+def record(size: str, seed: int, tokens: int, content: str = "") -> ExpertProfile:
+    """The choices of ``tokens`` tokens in prefill and as many in decode, of the model ``size`` with weights ``seed``, for text
+    about ``content``."""
     blocks = (DECODING + 1) * LONGEST // BLOCK_TOKENS
     runner = TorchRunner(size, replicas=REPLICAS, blocks=blocks, block_tokens=BLOCK_TOKENS, seed=seed)
     prefill: list[Choices] = []
     decode: list[Choices] = []
     with torch.inference_mode():
-        for more_prefill, more_decode in _steps(runner, seed):
+        for more_prefill, more_decode in _steps(runner, seed, content):
             prefill.append(more_prefill)
             decode.append(more_decode)
             if min(sum(map(len, prefill)), sum(map(len, decode))) >= tokens:
@@ -117,6 +121,8 @@ def record(size: str, seed: int, tokens: int) -> ExpertProfile:
             f"{OUTPUTS[0]}-{OUTPUTS[1] - 1}, {DECODING} decoding on each of {REPLICAS} replicas"
         ),
     }
+    if content:
+        provenance["content"] = content
     return ExpertProfile(np.concatenate(prefill)[:tokens], np.concatenate(decode)[:tokens], provenance)
 
 
@@ -127,9 +133,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=1, help="of weights and data (1)")
     parser.add_argument("--tokens", type=int, default=8192, help="recorded in prefill, and in decode (8192)")
     parser.add_argument("--out", type=Path, help="file to write (default: the profile that ships with the engine)")
+    parser.add_argument("--content", default="", choices=("", *CONTENTS), help="what the prompts talk about (anything)")
     arguments = parser.parse_args(argv)
-    out: Path = arguments.out or shipped(arguments.size)
-    profile = record(arguments.size, arguments.seed, arguments.tokens)
+    out: Path = arguments.out or shipped(arguments.size, arguments.content)
+    profile = record(arguments.size, arguments.seed, arguments.tokens, arguments.content)
     profile.save(out)
     print(f"{out}: {len(profile.prefill)} prefill and {len(profile.decode)} decode tokens", file=sys.stderr)
     return 0

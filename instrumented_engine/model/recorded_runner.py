@@ -50,8 +50,8 @@ class RecordedRunner:
         self.geometry = Geometry(replicas, blocks, block_tokens)
         recorded = load_expert_profile(profile or shipped(size), self.shape)
         self.provenance = recorded.provenance
-        self._prefill = Tally(recorded.prefill, self.shape.experts)
-        self._decode = Tally(recorded.decode, self.shape.experts)
+        self._size = size
+        self._tallies = {"": (Tally(recorded.prefill, self.shape.experts), Tally(recorded.decode, self.shape.experts))}
         self._streams = [_draws(seed, replica) for replica in range(replicas)]
 
     def submit(self, replica: int, chunks: Sequence[Chunk]) -> StepOutput:
@@ -62,17 +62,25 @@ class RecordedRunner:
         load = self.draw(replica, counts.count(1), [count for count in counts if count > 1])
         return StepOutput([0 if chunk.sample else -1 for chunk in chunks], load)
 
-    def draw(self, replica: int, decoding: int, prefills: Sequence[int]) -> NDArray[np.int32]:
+    def draw(self, replica: int, decoding: int, prefills: Sequence[int], content: str = "") -> NDArray[np.int32]:
         """The expert load of a step: one run of recorded decode tokens, and one of prefill tokens for each chunk."""
         draw = self._streams[replica]
+        prefill, decode = self._tallies.get(content) or self._recorded(content)
         if not prefills and decoding:
-            return self._decode.load(next(draw), decoding)
-        load = np.zeros(self._decode.width, np.int32)
+            return decode.load(next(draw), decoding)
+        load = np.zeros(decode.width, np.int32)
         for count in prefills:
-            load += self._prefill.load(next(draw), count)
+            load += prefill.load(next(draw), count)
         if decoding:
-            load += self._decode.load(next(draw), decoding)
+            load += decode.load(next(draw), decoding)
         return load
+
+    def _recorded(self, content: str) -> tuple[Tally, Tally]:
+        """What was recorded of text about ``content``."""
+        recorded = load_expert_profile(shipped(self._size, content), self.shape)
+        experts = self.shape.experts
+        self._tallies[content] = (Tally(recorded.prefill, experts), Tally(recorded.decode, experts))
+        return self._tallies[content]
 
     def settle(self) -> None:
         """Nothing waits: results are drawn at once."""

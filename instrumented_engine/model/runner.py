@@ -76,5 +76,6 @@ class Runner(Protocol):
 class DrawingRunner(Runner, Protocol):
     """A runner for which only the number of tokens counts; it is spared the chunks."""
 
-    def draw(self, replica: int, decoding: int, prefills: Sequence[int]) -> NDArray[np.int32]:
-        """The expert load of a step that decodes ``decoding`` sequences and computes chunks of ``prefills`` tokens."""
+    def draw(self, replica: int, decoding: int, prefills: Sequence[int], content: str = "") -> NDArray[np.int32]:
+        """The expert load of a step that decodes ``decoding`` sequences and computes chunks of ``prefills`` tokens, all of
+        text about ``content``."""

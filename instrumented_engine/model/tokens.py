@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -32,3 +33,17 @@ def token_ids(block_key: int, count: int, vocabulary: int) -> list[int]:
     """
     seed = _mixed(np.array([block_key & _MASK], np.uint64))
     return list((_mixed(seed + _offsets(count)) % np.uint64(vocabulary)).tolist())
+
+
+_WORDS = 48
+"""Different tokens that one kind of content is made of: the head of a Zipf distribution."""
+CONTENTS = ("code", "prose", "maths")
+
+
+def narrowed(ids: Sequence[int], content: str, vocabulary: int) -> list[int]:
+    """The ids as text about ``content`` would have them: from the few tokens that such text is mostly made of. Experts are
+    chosen by token and context, so that each kind of content loads its own; "" leaves the ids as they are."""
+    if not content:
+        return list(ids)
+    base = (CONTENTS.index(content) + 1) * vocabulary // (len(CONTENTS) + 1)
+    return [base + token % _WORDS for token in ids]

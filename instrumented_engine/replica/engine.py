@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from instrumented_engine.clock import VirtualLoop
 from instrumented_engine.kv.event_stream import EventStream
 from instrumented_engine.model.runner import Chunk, DrawingRunner, Runner, StepOutput
@@ -24,8 +27,9 @@ class Engine:
 
     ``blockers``: who keeps routers from choosing it (nobody: it serves); it works on what it has in any case. ``clock``: of
     its slowest GPU, 1.0 as rated. ``lives``: how often its process has died. ``deferred``: slots that wait for KV from
-    elsewhere. ``stretches``: functions of (plan, output, duration so far in ns), each of which may lengthen a step by so many
-    ns. ``on_lost``: called after ``lose``.
+    elsewhere. ``by_content``: whether expert loads are drawn by what cohorts talk about. ``cost``: its step times.
+    ``stretches``: functions of (plan, output, duration so far in ns), each of which may lengthen a step by so many ns.
+    ``on_lost``: called after ``lose``.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class Engine:
         self.clock = 1.0
         self._reachable = True
         self.deferred = 0
+        self.by_content = False
         self._handing: set[Sequence] = set()
         self.stretches: list[Callable[[Plan, StepOutput, int], int]] = []
         self.on_lost: list[Callable[[], None]] = []
@@ -59,7 +64,7 @@ class Engine:
         self._unservable = limits.unservable
         self._loop = loop
         self._max_waiting = limits.max_waiting
-        self._cost = cost
+        self.cost = cost
         self._runner = runner
         self._draw = runner.draw if isinstance(runner, DrawingRunner) else None
         self._on_step = on_step
@@ -175,7 +180,7 @@ class Engine:
         plan = self.scheduler.schedule(start_ns)
         output = self._compute(plan)
         speed = self.speed * self.clock
-        duration_ns = self._cost.step_ns(plan.prefill_tokens, plan.decoding, speed)
+        duration_ns = self.cost.step_ns(plan.prefill_tokens, plan.decoding, speed)
         for stretch in self.stretches:
             duration_ns += stretch(plan, output, duration_ns)
         if not plan.parts:
@@ -190,8 +195,20 @@ class Engine:
     def _compute(self, plan: Plan) -> StepOutput:
         if self._draw is None:
             return self._runner.submit(self.number, [self._chunk(part) for part in plan.parts])
+        if self.by_content:
+            return StepOutput([0] * len(plan.parts), self._drawn_by_content(plan, self._draw))
         prefills = [part.count for part in plan.parts if not part.decode] if plan.prefill_tokens else []
         return StepOutput([0] * len(plan.parts), self._draw(self.number, plan.decoding, prefills))
+
+    def _drawn_by_content(self, plan: Plan, draw: Callable[..., NDArray[np.int32]]) -> NDArray[np.int32]:
+        """The step's expert load, where cohorts differ in what they talk about."""
+        groups: dict[str, tuple[int, list[int]]] = {}
+        for part in plan.parts:
+            content = part.sequence.attempt.cohort.content
+            decoding, prefills = groups.get(content, (0, []))
+            groups[content] = (decoding + part.decode, prefills if part.decode else [*prefills, part.count])
+        loads = [draw(self.number, *group, content) for content, group in groups.items()]
+        return sum(loads[1:], loads[0]) if loads else draw(self.number, 0, [])
 
     @staticmethod
     def _chunk(part: Part) -> Chunk:
@@ -202,7 +219,7 @@ class Engine:
         """Divide the step's time: decode time evenly, prefill time by tokens, the remainder to the first. Sums exactly."""
         if not plan.parts:
             return
-        decode_each = self._cost.decode_ns(plan.decoding, speed) // plan.decoding if plan.decoding else 0
+        decode_each = self.cost.decode_ns(plan.decoding, speed) // plan.decoding if plan.decoding else 0
         prefill_ns = duration_ns - decode_each * plan.decoding
         per_token = prefill_ns // plan.prefill_tokens if plan.prefill_tokens else 0
         left = duration_ns
@@ -298,8 +315,8 @@ class Engine:
             step_id=self.steps,
             start_ns=start_ns,
             duration_ns=duration_ns,
-            prefill_tokens=round(plan.prefill_tokens / self._cost.prompt_scale),
-            decode_tokens=round(plan.decoding / self._cost.output_scale),
+            prefill_tokens=round(plan.prefill_tokens / self.cost.prompt_scale),
+            decode_tokens=round(plan.decoding / self.cost.output_scale),
             engine_tokens=sum(batch_tokens),
             running=len(self.scheduler.running),
             waiting=len(self.scheduler.waiting),
@@ -307,7 +324,7 @@ class Engine:
             kv_used_blocks=self.pool.used,
             evicted_blocks=evicted,
             preempted=len(plan.preempted),
-            recomputed_tokens=round(plan.recomputed_tokens / self._cost.prompt_scale),
+            recomputed_tokens=round(plan.recomputed_tokens / self.cost.prompt_scale),
             batch_spans=[part.sequence.span_id for part in plan.parts],
             batch_tokens=batch_tokens,
             expert_load=output.expert_load,

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from typing import Protocol
 
-from instrumented_engine.clients.workload import Arrival
 from instrumented_engine.clock import VirtualLoop
 from instrumented_engine.replica.engine import Engine
 from instrumented_engine.replica.sequence import Attempt, Sequence
@@ -36,7 +35,7 @@ class Direct:
     """A decision names the one replica that does it all. ``tokens`` gives a prompt's ids, ``ids`` draws span ids."""
 
     def __init__(
-        self, loop: VirtualLoop, engines: Seq[Engine], tokens: Callable[[Arrival], list[int]], ids: random.Random
+        self, loop: VirtualLoop, engines: Seq[Engine], tokens: Callable[[Attempt], list[int]], ids: random.Random
     ) -> None:
         self._loop = loop
         self._engines = engines
@@ -66,7 +65,7 @@ class Direct:
             attempt=attempt,
             span_id=self._ids.getrandbits(63) | 1,
             entered_ns=self._loop.now_ns,
-            prompt=self._tokens(attempt.arrival),
+            prompt=self._tokens(attempt),
             on_first_token=patience.cancel,
             on_end=end,
             abandoned=left,

@@ -9,7 +9,6 @@ import random
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Seq
 
-from instrumented_engine.clients.workload import Arrival
 from instrumented_engine.clock import VirtualLoop
 from instrumented_engine.mechanism import Measure
 from instrumented_engine.replica.engine import Engine
@@ -36,7 +35,7 @@ class GatewayServer:
         engines: Seq[Engine],
         *,
         tiers: dict[str, TierLimit],
-        tokens: Callable[[Arrival], list[int]],
+        tokens: Callable[[Attempt], list[int]],
         ids: random.Random,
         luck: random.Random,
         on_attempt: Callable[[AttemptRecord], None],
