@@ -27,7 +27,8 @@ def unit(x: Tensor) -> Tensor:
 
 
 class Model:
-    """``weights`` over a paged cache [layers, slots, latent + rope]."""
+    """``weights`` over a paged cache [layers, slots, latent + rope]. ``last``: the normed states [sampled, width] that the
+    last pass's logits were made of."""
 
     def __init__(self, weights: Weights, geometry: Geometry, cache: Tensor) -> None:
         self.size = weights.size
@@ -39,6 +40,7 @@ class Model:
         ]
         self.head = weights.head * math.sqrt(self.size.width)
         self.rotations = rotations(self.size)
+        self.last = torch.empty(0, self.size.width)
 
     def forward(self, batch: Ragged) -> tuple[Tensor, NDArray[np.int64]]:
         """Logits [sampled, vocabulary] and expert loads [steps, layers, experts]."""
@@ -48,8 +50,8 @@ class Model:
         for attention, experts in self.layers:
             stream.add_(attention(unit(stream), paging))
             choices.append(experts(unit(stream), stream))
-        last = stream.index_select(0, torch.from_numpy(batch.sampled))
-        return torch.mm(unit(last), self.head), loads(choices, batch.step, batch.steps, self.size.experts)
+        self.last = unit(stream.index_select(0, torch.from_numpy(batch.sampled)))
+        return torch.mm(self.last, self.head), loads(choices, batch.step, batch.steps, self.size.experts)
 
 
 def balance(weights: Weights, seed: int) -> None:

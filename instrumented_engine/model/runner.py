@@ -46,10 +46,13 @@ class StepOutput:
     """``tokens``: what was sampled per chunk, -1 where ``sample`` was false. A runner that computes later gives promises:
     numbers below -1 that later chunks may carry in the place of ids, and that ``Runner.read`` turns into ids.
     ``expert_load``: int32 [layers * experts], layer-major, filled in by the next ``settle`` at the latest; it then sums to
-    ``layers * top_k * computed tokens``."""
+    ``layers * top_k * computed tokens``. ``drafted``: decode rows for whose token there was a draft, ``accepted``: those whose
+    draft was right; also by the next ``settle``."""
 
     tokens: list[int]
     expert_load: NDArray[np.int32]
+    drafted: int = 0
+    accepted: int = 0
 
 
 class Runner(Protocol):

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from collectors.errors import BadInput
 from instrumented_engine.model.decoder import Model, balance
+from instrumented_engine.model.mtp import MtpHead, load_mtp
 from instrumented_engine.model.ragged import Geometry, flatten
 from instrumented_engine.model.runner import Chunk, StepOutput
 from instrumented_engine.model.sizes import size_named
@@ -59,10 +61,17 @@ class TorchRunner:
             balance(weights, seed)
             self.model = Model(weights, self.geometry, cache)
         self.weights = weights
+        self.mtp: MtpHead | None = None
+        self._drafts: dict[int, int] = {}
         self._waves = Waves(replicas * blocks)
         self._waiting: list[list[Waiting]] = []
         self._ids: list[int] = []
         self._sampled_in: dict[int, int] = {}
+
+    def draft_with(self, path: Path) -> None:
+        """From now on draft each next-but-one token with the head at ``path``; steps say how many drafts were right.
+        BadInput without a head."""
+        self.mtp = load_mtp(path)
 
     def submit(self, replica: int, chunks: Sequence[Chunk]) -> StepOutput:
         """Queue a step. Raises ValueError for a chunk that has no tokens, or none of its own blocks, or is too long."""
@@ -122,6 +131,7 @@ class TorchRunner:
 
     @torch.inference_mode()
     def _compute(self, parts: list[Waiting]) -> None:
+        sources = [[-2 - chunk.tokens[-1] for chunk in part.chunks] for part in parts]
         for part in parts:
             for chunk in part.chunks:
                 chunk.tokens = self._resolved(chunk.tokens)
@@ -133,6 +143,23 @@ class TorchRunner:
             for promise, place in zip(part.promises, places, strict=True):
                 if promise >= 0:
                     self._ids[promise] = best[place]
+        if self.mtp is not None:
+            self._draft(self.mtp, parts, sources, batch.places, best)
+
+    def _draft(
+        self, mtp: MtpHead, parts: list[Waiting], sources: list[list[int]], places: list[list[int]], best: list[int]
+    ) -> None:
+        """Hold what was sampled against what was drafted for it, and draft what comes after it."""
+        drafts = mtp.draft(self.model.last, best, self.model)
+        for part, froms, rows in zip(parts, sources, places, strict=True):
+            for promise, source, row in zip(part.promises, froms, rows, strict=True):
+                if promise < 0:
+                    continue
+                drafted = self._drafts.pop(source, None)
+                if drafted is not None:
+                    part.output.drafted += 1
+                    part.output.accepted += drafted == best[row]
+                self._drafts[promise] = drafts[row]
 
 
 def _passes(wave: list[Waiting]) -> Iterator[list[Waiting]]:
