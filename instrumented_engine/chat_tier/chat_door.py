@@ -75,10 +75,9 @@ class ChatDoor:
         if self.inside >= self.chat_concurrency:
             return self._refuse(attempt, start_ns, "server_busy", "rejected")
         self.inside += 1
-        try:
-            return await self._turn(attempt, start_ns)
-        finally:
-            self.inside -= 1
+        outcome = await self._turn(attempt, start_ns)
+        self.inside -= 1
+        return outcome
 
     async def _turn(self, attempt: Attempt, start_ns: int) -> Outcome:
         if not await self._logged_in(attempt, start_ns):

@@ -233,6 +233,8 @@ class Engine:
         now_ns = self._loop.now_ns
         for part, token in zip(plan.parts, output.tokens, strict=True):
             sequence = part.sequence
+            if sequence.ending is not None:
+                continue  # aborted during the step
             if part.decode:
                 sequence.computed += 1
                 sequence.generated.append(token)

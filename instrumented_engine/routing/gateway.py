@@ -70,10 +70,9 @@ class GatewayServer:
         verdict = await self.admission.enter(attempt, start_ns + round(attempt.cohort.ttft_timeout_s * 1e9))
         if verdict != "admitted":
             return self._refuse(attempt, start_ns, verdict, "timeout" if verdict == "left" else "rejected")
-        try:
-            return await self._route(attempt, start_ns)
-        finally:
-            self.admission.leave(attempt)
+        outcome = await self._route(attempt, start_ns)
+        self.admission.leave(attempt)
+        return outcome
 
     async def _route(self, attempt: Attempt, start_ns: int) -> Outcome:
         phases = {"gateway_ns": self._loop.now_ns - start_ns}

@@ -32,7 +32,18 @@ FLEET: dict[str, Any] = {
     "workload": {"file": "azure_conv_2023", "prompt_scale": 1 / 32, "output_scale": 1 / 4, "compress": 2.0},
     "cluster": {"replicas": 8}, "replica": {"kv_blocks": 16_384, "block_tokens": 16},
 }
-EVERYTHING: dict[str, Any] = {}
+EVERYTHING: dict[str, Any] = {
+    "cohorts": [
+        {"name": "chat", "via": "chat", "share": 3, "retry": "refresh"},
+        {"name": "api", "tier": "paid", "share": 1, "content": "code"},
+    ],
+    "regions": [{"name": "eu", "replicas": 4}, {"name": "us", "replicas": 4}],
+    "links": [{"between": ["eu", "us"]}], "traffic_manager": {},
+    "router": {"replicas": 2, "replica_sync": True},
+    "gateway": {"max_concurrency": 2_000, "tiers": [{"name": "free", "max_concurrency": 1_500}]},
+    "metadata_master": {}, "experts": {"rebalance": "async", "redundant": 4, "interval_s": 60}, "speculative": {},
+    "disaggregation": {"prefill": 2}, "hardware": {}, "control_plane": {"probes": "heartbeat"}, "chat_tier": {},
+}
 """Tables that switch the mechanisms on, beside those of ``FLEET``."""
 
 SHIPPED: dict[str, Any] = {

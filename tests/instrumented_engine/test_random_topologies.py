@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from conservation import CountingDoor, check_conserved
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from small_fleet import Memory, NullRunner, made_trace
 
@@ -59,14 +59,15 @@ TABLES: dict[str, st.SearchStrategy[Any]] = {
     ),
     "gateway": optional(
         shed_share=st.sampled_from([0.0, 0.5]), max_concurrency=st.sampled_from([2, 30]),
-        order=st.sampled_from(["fifo", "lifo_under_load", "deadline"]), drop_left=st.booleans(), hold_s=st.sampled_from([5.0, 600.0]),
+        order=st.sampled_from(["fifo", "lifo_under_load", "deadline"]), drop_left=st.booleans(),
+        hold_s=st.sampled_from([5.0, 600.0]),
         tiers=st.just([{"name": "free", "max_concurrency": 20}]),
     ),
     "metadata_master": maybe(optional(metadata_persisted=st.booleans(), routers_follow=st.booleans())),
-    "experts": maybe(optional(
-        ranks=st.sampled_from([2, 4]), rebalance=st.sampled_from(["off", "sync", "async"]), interval_s=st.just(7),
-        stall_p=st.sampled_from([0.0, 0.01]), watchdog_s=st.just(5), restart_s=st.just(3),
-    )),
+    "experts": maybe(st.fixed_dictionaries({
+        "ranks": st.sampled_from([2, 4]), "rebalance": st.sampled_from(["off", "sync", "async"]), "interval_s": st.just(7),
+        "stall_p": st.sampled_from([0.0, 0.01]), "watchdog_s": st.just(5), "restart_s": st.just(3),
+    })),
     "speculative": maybe(optional(k=st.integers(0, 2))),
     "disaggregation": maybe(st.fixed_dictionaries({
         "prefill": st.integers(1, 2), "abort_notifies_peer": st.booleans(), "waiting_timeout_s": st.sampled_from([3.0, 300.0]),
@@ -142,7 +143,7 @@ def scenes(draw: st.DrawFn, trace: Path) -> Scenario:
     return scene if not list(problems(scene)) else plain
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 @given(data=st.data())
 def test_any_fleet_conserves(trace: Path, data: st.DataObject) -> None:
     scene = data.draw(scenes(trace))
@@ -154,7 +155,7 @@ def test_any_fleet_conserves(trace: Path, data: st.DataObject) -> None:
     check_conserved(cluster, memory, door)
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 @given(data=st.data())
 def test_any_fleet_is_one_digest_a_seed(trace: Path, data: st.DataObject) -> None:
     scene = data.draw(scenes(trace))

@@ -31,10 +31,8 @@ async def _batch(origin: Origin, number: int) -> None:
     async def one(name: str) -> None:
         settings = origin.cohort.settings
         arrival = origin.arrival(name, settings.prompt_tokens, settings.output_tokens)
-        try:
-            await origin.clients.use(origin.cohort, arrival)
-        finally:
-            places.release()
+        await origin.clients.use(origin.cohort, arrival)
+        places.release()
 
     for i in range(int(origin.cohort.batch_size)):
         await places.acquire()
