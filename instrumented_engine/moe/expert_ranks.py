@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from instrumented_engine.hardware.gpus import return_after
 from instrumented_engine.mechanism import Measure
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 
 _BLOCKER = "watchdog"
 _ASYNC_STRETCH = 10
-_SMOOTHING = 1 / 100
+_LOOK_STEPS = 16
+_SMOOTHING = 16 / 100
 """A scaled token stands for many real ones, and a step of a real unit holds many more requests than one of ours; what
-averages out there is averaged here over a hundred steps."""
+averages out there is averaged here over a hundred steps, sixteen at a time."""
 
 
 class Rank:
@@ -61,6 +63,8 @@ class ExpertRanks:
         self._share = plain(shape.layers, shape.experts, settings.ranks, settings.redundant)
         self._window = np.zeros((shape.layers, shape.experts))
         self._recent = np.zeros((shape.layers, shape.experts))
+        self._loads: list[NDArray[np.int32]] = []
+        self._uneven = 1.0
         self._busy_until_ns = 0
         self._hanging = False
 
@@ -72,16 +76,11 @@ class ExpertRanks:
         if any(rank.hung for rank in self.ranks) or (idle and not self.dummy_batch_on_idle):
             return self._hang()
         self.dummy_batches += idle
-        if self._cluster.runner.reads_tokens:
-            self._cluster.runner.settle()
-        load = output.expert_load.reshape(self._shape.layers, self._shape.experts).astype(np.float64)
-        self._window += load
-        self._recent += (load - self._recent) * _SMOOTHING
-        by_rank = rank_loads(load, self._share)
-        for rank, tokens in zip(self.ranks, by_rank.sum(axis=0).tolist(), strict=True):
-            rank.tokens += tokens
+        self._loads.append(output.expert_load)
+        if len(self._loads) >= _LOOK_STEPS:
+            self._take_in()
         slowest = min(rank.rank_speed for rank in self.ranks)
-        extra = self._compute_ns(plan) * self._settings.moe_share * (imbalance(rank_loads(self._recent, self._share)) - 1.0)
+        extra = self._compute_ns(plan) * self._settings.moe_share * (self._uneven - 1.0)
         extra += (duration_ns + extra) * (1.0 / slowest - 1.0)
         if self._cluster.loop.now_ns < self._busy_until_ns:
             extra += duration_ns * self._settings.async_cost
@@ -90,6 +89,20 @@ class ExpertRanks:
             extra += self._settings.stall_ms * 1e6
         self.waited_s += extra / 1e9
         return round(extra)
+
+    def _take_in(self) -> None:
+        """Add the loads of the last steps to what is known."""
+        if not self._loads:
+            return
+        if self._cluster.runner.reads_tokens:
+            self._cluster.runner.settle()
+        load = np.sum(self._loads, axis=0).reshape(self._shape.layers, self._shape.experts).astype(np.float64)
+        self._window += load
+        self._recent += (load / len(self._loads) - self._recent) * _SMOOTHING
+        self._loads.clear()
+        for rank, tokens in zip(self.ranks, rank_loads(load, self._share).sum(axis=0).tolist(), strict=True):
+            rank.tokens += tokens
+        self._uneven = imbalance(rank_loads(self._recent, self._share))
 
     def _compute_ns(self, plan: Plan) -> float:
         """The part of the step that grows with its tokens."""
@@ -132,6 +145,7 @@ class ExpertRanks:
         self._rebalance()
 
     def _rebalance(self) -> None:
+        self._take_in()
         if not self._window.any():
             return
         before = imbalance(rank_loads(self._window, self._share))
@@ -145,12 +159,14 @@ class ExpertRanks:
             self._engine.stall(round(self.rearrange_s * 1e9))
             self.rearranging_s += self.rearrange_s
         self._share = placed
+        self._uneven = imbalance(rank_loads(self._recent, placed))
         self._cluster.tell(
             "rebalance", self._engine.entity, f"experts re-balanced: slowest rank over mean {before:.2f} -> {after:.2f}"
         )
 
     def _measure_window(self) -> None:
         """Note the imbalance of the window that ends, and begin the next one."""
+        self._take_in()
         self.imbalance = imbalance(rank_loads(self._window, self._share))
         self._window[:] = 0.0
 

@@ -28,8 +28,8 @@ from instrumented_engine.clients.workload import read_trace, shipped_workloads
 from instrumented_engine.scenario import Scenario
 
 FLEET: dict[str, Any] = {
-    "title": "bench", "duration_s": 440, "seed": 1,
-    "workload": {"file": "azure_conv_2023", "prompt_scale": 1 / 32, "output_scale": 1 / 4, "compress": 2.0},
+    "title": "bench", "duration_s": 295, "seed": 1,
+    "workload": {"file": "azure_conv_2023", "prompt_scale": 1 / 32, "output_scale": 1 / 4, "compress": 3.0},
     "cluster": {"replicas": 8}, "replica": {"kv_blocks": 16_384, "block_tokens": 16},
 }
 EVERYTHING: dict[str, Any] = {
