@@ -39,7 +39,7 @@ MECHANISMS = (
          "flashover:kv_index_lag_seconds"),
         _TEST + "test_a_small_ring_gaps_and_dumps_in_a_loop",
         switches=(
-            Switch("replica", "event_buffer", low=1, whole=True), Switch("replica", "event_loss", high=1.0),
+            Switch("stream", "capacity", low=1, whole=True), Switch("stream", "loss", high=1.0),
         ),
         settings=("kv_index.stream_buffer_events",),
     ),
@@ -79,7 +79,7 @@ MECHANISMS = (
         "serving-mechanisms 2 (prefix cache: hash-seed or block-size mismatch)",
         ("predicted_blocks", "hit_blocks", "flashover:kv_index_blocks"),
         _TEST + "test_another_hash_seed_makes_announced_keys_useless",
-        switches=(Switch("replica", "hash_seed", whole=True, high=2**31),),
+        switches=(Switch("stream", "hash_seed", whole=True, high=2**31),),
     ),
 )
 
@@ -88,8 +88,13 @@ def _master(scenario: Scenario, site: Site) -> str:
     return f"metadata_master:{site.name if scenario.regions else 'main'}"
 
 
+def _stream(replica: str) -> str:
+    return f"stream:{replica.partition(':')[2]}"
+
+
 def entities(scenario: Scenario) -> Iterator[str]:
-    """A metadata master per region, if there are any."""
+    """An event stream per replica (in the change log the replica), and a metadata master per region, if there are any."""
+    yield from (_stream(replica) for site in sites(scenario) for replica in site.replicas)
     if scenario.metadata_master is not None:
         yield from (_master(scenario, site) for site in sites(scenario))
 
@@ -105,6 +110,8 @@ def problems(scenario: Scenario) -> Iterator[str]:
 def install(cluster: Cluster) -> None:
     """Put masters before the indexes, and tell the indexes of losses."""
     scenario = cluster.scenario
+    for engine in cluster.engines:
+        cluster.add(_stream(engine.entity), engine.stream, of=engine.entity)
     for region in cluster.regions:
         if scenario.kv_index.told_of_losses:
             for number, engine in enumerate(region.engines):

@@ -79,33 +79,6 @@ class Engine:
         return [self.stream.name_of(key) for key in held]
 
     @property
-    def event_buffer(self) -> int:
-        """Block events that wait for the index before the oldest are lost."""
-        return self.stream.capacity
-
-    @event_buffer.setter
-    def event_buffer(self, value: int) -> None:
-        self.stream.capacity = value
-
-    @property
-    def event_loss(self) -> float:
-        """Share of block events that are lost on the way."""
-        return self.stream.loss
-
-    @event_loss.setter
-    def event_loss(self, value: float) -> None:
-        self.stream.loss = value
-
-    @property
-    def hash_seed(self) -> int:
-        """Seed of the hash that names blocks; one unlike the router's (0) makes names that it never asks for."""
-        return self.stream.hash_seed
-
-    @hash_seed.setter
-    def hash_seed(self, value: int) -> None:
-        self.stream.hash_seed = value
-
-    @property
     def full(self) -> bool:
         """Whether the queue takes no more (vLLM's ``max_num_queued_reqs``)."""
         return len(self.scheduler.waiting) >= self._max_waiting
@@ -267,8 +240,6 @@ class Engine:
                 if sequence.handover is not None and not sequence.finished:
                     self._hand_over(sequence, sequence.handover)
 
-    # -- giving sequences away, and taking them in (prefill and decode apart) -----------------------------------------
-
     def _hand_over(self, sequence: Sequence, handover: Callable[[], None]) -> None:
         """The sequence leaves the batch; its blocks stay until ``let_go``."""
         self.scheduler.running.remove(sequence)
@@ -314,15 +285,11 @@ class Engine:
         self.steps += 1
         batch_tokens = [part.count for part in plan.parts]
         self._on_step(self, StepRecord(
-            step_id=self.steps,
-            start_ns=start_ns,
-            duration_ns=duration_ns,
+            step_id=self.steps, start_ns=start_ns, duration_ns=duration_ns,
             prefill_tokens=round(plan.prefill_tokens / self.cost.prompt_scale),
             decode_tokens=round(plan.decoding / self.cost.output_scale),
             engine_tokens=sum(batch_tokens),
-            running=len(self.scheduler.running),
-            waiting=len(self.scheduler.waiting),
-            deferred=self.deferred,
+            running=len(self.scheduler.running), waiting=len(self.scheduler.waiting), deferred=self.deferred,
             kv_used_blocks=self.pool.used,
             evicted_blocks=evicted,
             preempted=len(plan.preempted),

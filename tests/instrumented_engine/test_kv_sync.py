@@ -46,8 +46,8 @@ def test_a_small_ring_gaps_and_dumps_in_a_loop(trace: Path) -> None:
     the ring overflows again."""
     slow = {"writer_ops_per_s": 60.0}
     sound, well = fleet(trace, kv_index=slow)
-    small, ill = fleet(trace, *(fault(f"replica:r{i}", "event_buffer", 3) for i in range(4)), kv_index=slow)
-    lossy, _ = fleet(trace, *(fault(f"replica:r{i}", "event_loss", 0.05) for i in range(4)), kv_index=slow)
+    small, ill = fleet(trace, *(fault(f"stream:r{i}", "capacity", 3) for i in range(4)), kv_index=slow)
+    lossy, _ = fleet(trace, *(fault(f"stream:r{i}", "loss", 0.05) for i in range(4)), kv_index=slow)
     healthy, storm, loss = (measured(c, "kv_index:main") for c in (sound, small, lossy))
     assert healthy["flashover:kv_index_sequence_gaps"] == 0
     assert storm["flashover:kv_index_sequence_gaps"] > 10
@@ -109,7 +109,7 @@ def test_a_restarted_replica_is_cold_and_an_index_that_was_not_told_is_wrong_abo
 
 def test_another_hash_seed_makes_announced_keys_useless(trace: Path) -> None:
     _, sound = fleet(trace)
-    cluster, seeded = fleet(trace, *(fault(f"replica:r{i}", "hash_seed", i + 1, at_s=0) for i in range(4)))
+    cluster, seeded = fleet(trace, *(fault(f"stream:r{i}", "hash_seed", i + 1, at_s=0) for i in range(4)))
     assert hits(sound, 30, 118)[1] > 0.3
     assert hits(seeded, 30, 118)[1] == 0
     assert hits(seeded, 30, 118)[0] < 0.8 * hits(sound, 30, 118)[0]
