@@ -26,6 +26,8 @@ log = "what the operator's change log says of it, if anything"
 
 *Settings* are keys of the scenario file that turn the mechanism on or shape it; *shows in* names metrics, columns of
 [the telemetry contract](schema.md) and kinds of events; *test* is where it emerges, and is absent with the switch off.
+*Sources*: `project#number` is an issue or pull request of that public project; `serving-mechanisms` and `incident-facts`
+are the project's collected facts about mechanisms and outages, by section.
 """
 
 

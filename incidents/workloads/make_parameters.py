@@ -12,6 +12,7 @@ import io
 import json
 import sys
 import tarfile
+from datetime import datetime
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,14 @@ def day6(path: Path) -> list[float]:
         return [float(row["share_of_day"]) for row in csv.DictReader(file)]
 
 
+def day6_nodes(path: Path) -> list[list[float]]:
+    """Hours from 12:00 Beijing time, and the share of the nodes that serve from then on."""
+    with path.open() as file:
+        rows = [(datetime.fromisoformat(row["start_beijing"]), float(row["h800_nodes"])) for row in csv.DictReader(file)]
+    most = max(nodes for _, nodes in rows)
+    return [[(moment - rows[0][0]).total_seconds() / 3_600, round(nodes / most, 4)] for moment, nodes in rows]
+
+
 def main(folder: Path) -> None:
     """Write the files beside this one."""
     parameters: dict[str, Any] = {
@@ -116,6 +125,7 @@ def main(folder: Path) -> None:
             folder / "servegen_bailian/sg_multimodal_mm-image.tar.zst", ("text_tokens", "image_tokens")
         ),
         "weka_agents": weka(folder / "weka_claude_code_traces/weka_traces.tar.zst"),
+        "day6_nodes": day6_nodes(folder / "deepseek_inference_day6/h800_node_steps.csv"),
         "day6_load": day6(folder / "deepseek_inference_day6/hourly_load.csv"),
     }
     for name, content in parameters.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from instrumented_engine.clients.sources.agents import play_agents
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from instrumented_engine.cluster import Cluster
 
 _TEST = "instrumented_engine/test_clients.py::"
-_BEIJING_HOURS = 8
 
 MECHANISMS = (
     Mechanism(
@@ -40,7 +38,7 @@ MECHANISMS = (
     Mechanism(
         "releases that raise users, turns, context, or reasoning",
         "four factors of demand that a release can raise, each by itself or together",
-        "incident-facts 2 (demand terms); issue text",
+        "incident-facts 2 (demand terms)",
         ("session", "prompt_tokens", "output_tokens", "flashover:gateway_arrivals", "flashover:client_clipped_requests"),
         _TEST + "test_four_factors_of_demand_can_be_told_apart",
         switches=(
@@ -96,7 +94,7 @@ MECHANISMS = (
     Mechanism(
         "third-party provider with few cards",
         "the same clients, a fleet that is too small for them: it saturates where a larger one does not",
-        "issue text; serving-mechanisms 1",
+        "serving-mechanisms 1 (load of a fleet worked out)",
         ("queue_ns", "vllm:num_requests_waiting", "outcome"),
         _TEST + "test_a_provider_with_few_cards_saturates_where_a_larger_one_does_not",
         settings=("cluster.replicas", "regions.replicas"),
@@ -131,14 +129,12 @@ def problems(scenario: Scenario) -> Iterator[str]:
 def install(cluster: Cluster) -> None:
     """Let cohorts with a source of their own begin."""
     scenario = cluster.scenario
-    moment = datetime.fromtimestamp(scenario.start_ns / 1e9 - scenario.warm_up_s, UTC)
-    start_hour = (moment.hour + moment.minute / 60 + _BEIJING_HOURS) % 24
     sign_up = getattr(cluster.parts.get("service:chat"), "sign_up", None)
     for name, cohort in cluster.clients.cohorts.items():
         cluster.add(f"cohort:{name}", cohort, cohort.measures)
         origin = Origin(
             cluster.clients, cohort, cluster.loop, scenario.workload, scenario.replica.block_tokens,
-            cluster.runner.shape.context, cluster.random(f"source:{name}"), start_hour,
+            cluster.runner.shape.context, cluster.random(f"source:{name}"), scenario.beijing_hour,
         )
         match cohort.settings.source:
             case "servegen_deepseek_r1" | "servegen_mm_image":

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from instrumented_engine.clients.sources.origin import parameters
 from instrumented_engine.control_plane.api_server import ApiServer
 from instrumented_engine.mechanism import Measure
 from instrumented_engine.replica.engine import Engine
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _BLOCKER = "scaled in"
 _STARTING = "starting"
+_LOOK_NS = 60_000_000_000
 
 
 class Autoscaler:
@@ -61,6 +63,16 @@ class Autoscaler:
         for target in self._settings.schedule:
             await self._cluster.loop.sleep_until_ns(round((begin_s + target.at_s) * 1e9))
             self.want(target.replicas)
+
+    async def follow_curve(self, start_hour: float) -> None:
+        """Want the share of the replicas that DeepSeek's nodes were of their most, by the hour of Beijing's day."""
+        steps: list[list[float]] = parameters("day6_nodes")
+        while True:
+            hour = (start_hour - 12 + self._cluster.loop.now_ns / 3.6e12) % 24
+            share = next(share for begin, share in reversed(steps) if begin <= hour)
+            if (wanted := max(1, round(share * len(self._engines)))) != self.wanted:
+                self.want(wanted)
+            await self._cluster.loop.sleep_ns(_LOOK_NS)
 
     async def follow_load(self) -> None:
         """Want as many as the load asks for, looked at again and again."""

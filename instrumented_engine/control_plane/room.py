@@ -53,7 +53,8 @@ MECHANISMS = (
         _TEST + "test_a_night_schedule_that_ends_too_late_makes_users_wait",
         switches=(Switch("autoscaler", "scale_min", low=1, whole=True),),
         settings=(
-            "control_plane.schedule", "control_plane.autoscale", "control_plane.image_pull_s", "control_plane.warm_up_s",
+            "control_plane.schedule", "control_plane.curve", "control_plane.autoscale", "control_plane.image_pull_s",
+            "control_plane.warm_up_s",
         ),
     ),
     Mechanism(
@@ -108,6 +109,8 @@ def problems(scenario: Scenario) -> Iterator[str]:
     there = sum(len(site.replicas) for site in sites(scenario))
     if settings.replicas is not None and settings.replicas > there:
         yield f"control_plane.replicas = {settings.replicas}: there are only {there}; give fewer, or raise cluster.replicas"
+    if settings.curve and (settings.schedule or settings.autoscale):
+        yield f"control_plane.curve = {settings.curve!r}: schedule and autoscale want something else; keep one of the three"
     for number, target in enumerate(settings.schedule):
         if target.replicas > there:
             yield f"control_plane.schedule.{number}.replicas = {target.replicas}: there are only {there}"
@@ -154,6 +157,8 @@ def install(cluster: Cluster) -> None:
         cluster.add(region.site.gateway, region.gateway, calls=[_OWNER])
     cluster.spawn(scaler.follow_schedule())
     cluster.spawn(rollout.reconcile())
+    if settings.curve:
+        cluster.spawn(scaler.follow_curve(cluster.scenario.beijing_hour))
     if settings.autoscale is not None:
         cluster.spawn(scaler.follow_load())
 

@@ -65,7 +65,7 @@ MECHANISMS = (
         "long contexts",
         "KV memory grows with the context: a release from 64K to 128K takes two to three times the blocks times time per "
         "request; up to a million positions with the recorded runner",
-        "issue text; serving-mechanisms 6 (KV: lambda E[residence (I + O/2)] < capacity)",
+        "serving-mechanisms 6 (KV: lambda E[residence (I + O/2)] < capacity)",
         ("kv_block_ns", "kv_used_blocks", "prompt_tokens"),
         "instrumented_engine/test_preemption.py::test_twice_the_context_takes_two_to_three_times_the_memory",
         settings=("workload.prompt_scale",),

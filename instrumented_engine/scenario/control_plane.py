@@ -23,10 +23,10 @@ class ControlPlane(Strict):
     ``agent_units``; a call that has no answer after ``api_timeout_s`` has failed, and its caller calls again at once, or
     with back-off (``caller_backoff``). Discovery keeps a replica's record for ``dns_ttl_s`` after the API confirmed it.
 
-    Scaling: ``replicas`` wanted at first (None: all), then by ``schedule``, and between ``scale_min`` and the scenario's
-    replicas by load (``autoscale``): so many running or waiting per replica, looked at every ``scale_interval_s``. A start
-    takes ``image_pull_s`` and ``warm_up_s``, a stop ``drain_s``. While scheduling is paused decisions pile up;
-    ``backlog_validated``: on release they are looked at again, not just carried out.
+    Scaling: ``replicas`` wanted at first (None: all), then by ``schedule``, or by DeepSeek's day-6 node curve (``curve``), or
+    by load (``autoscale``: so many running or waiting per replica, looked at every ``scale_interval_s``), from ``scale_min``
+    to the scenario's replicas. A start takes ``image_pull_s`` and ``warm_up_s``, a stop ``drain_s``. While scheduling is
+    paused decisions pile up; ``backlog_validated``: on release they are looked at again, not just carried out.
 
     A roll-out replaces ``rollout_batch`` replicas at a time; the new version computes at ``rollout_speed`` of the old one.
     ``reconcile_s``: how often the wanted version is enforced. Liveness probes: every ``probe_interval_s`` a replica is asked
@@ -43,6 +43,7 @@ class ControlPlane(Strict):
     dns_ttl_s: float = Field(1_200.0, gt=0, le=86_400)
     replicas: int | None = Field(None, ge=1)
     schedule: tuple[Target, ...] = ()
+    curve: Literal["", "day6"] = ""
     autoscale: float | None = Field(None, gt=0)
     scale_min: int = Field(1, ge=1)
     scale_interval_s: float = Field(30.0, gt=0, le=3_600)

@@ -90,3 +90,9 @@ class Scenario(Strict):
         """The first instant of telemetry, UTC nanoseconds."""
         moment = datetime.fromisoformat(self.start)
         return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) * 1_000_000_000
+
+    @property
+    def beijing_hour(self) -> float:
+        """The hour of Beijing's day at which the run, warm-up included, begins."""
+        moment = datetime.fromtimestamp(self.start_ns / 1e9 - self.warm_up_s, UTC)
+        return (moment.hour + moment.minute / 60 + 8) % 24

@@ -24,8 +24,10 @@ from instrumented_engine.scenario.speculative import Speculative
 if TYPE_CHECKING:
     from instrumented_engine.cluster import Cluster
 
+_LOOK_STEPS = 8
+"""Recorded runs draw how many drafts were right in every so many steps."""
 _MEMORY = 0.05
-"""How fast the measured acceptance follows: it is averaged over some twenty steps."""
+"""How fast the measured acceptance follows: it is averaged over some twenty looks."""
 
 
 class MtpDecoding:
@@ -41,6 +43,8 @@ class MtpDecoding:
         self._settings = settings
         self._recorded = acceptance
         self._measured = acceptance
+        self._steps = 0
+        self._tallying = cluster.runner.reads_tokens
         self._luck = cluster.random(f"speculation:{engine.entity}")
         self._tally: Callable[[StepOutput, int], tuple[int, int]] = (
             self._computed if cluster.runner.reads_tokens else self._drawn
@@ -51,9 +55,11 @@ class MtpDecoding:
         n, k = plan.decoding, int(self.spec_k)
         if not n or not k or n > self.disable_above:
             return 0
-        checked, right = self._tally(output, n)
-        if checked:
-            self._measured += _MEMORY * (right / checked - self._measured)
+        self._steps += 1
+        if self._tallying or self._steps % _LOOK_STEPS == 0:
+            checked, right = self._tally(output, n)
+            if checked:
+                self._measured += _MEMORY * (right / checked - self._measured)
         cost, speed = self._engine.cost, self._engine.speed * self._engine.clock
         plain_ns = cost.decode_ns(n, speed)
         per_iteration = plain_ns * cost.output_scale

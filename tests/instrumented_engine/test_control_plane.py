@@ -93,6 +93,18 @@ def test_a_night_schedule_that_ends_too_late_makes_users_wait(trace: Path) -> No
     assert served == {0}, "a start takes its time"
 
 
+def test_the_night_curve_takes_replicas_away_at_midnight_in_beijing(trace: Path) -> None:
+    """278 nodes until midnight, then 218, and 68 from 03:30: of four replicas three, and one."""
+    plane = {"curve": "day6", "image_pull_s": 1, "warm_up_s": 1, "drain_s": 1}
+
+    def wanted(start: str) -> float:
+        return measured(fleet(trace, plane, start=start)[0], "flashover:replicas_wanted")
+
+    assert wanted("2026-03-29T13:00:00Z") == 4
+    assert wanted("2026-03-29T15:59:00Z") == 3
+    assert wanted("2026-03-29T20:00:00Z") == 1
+
+
 def test_the_autoscaler_follows_the_load(trace: Path) -> None:
     plane = {"replicas": 1, "autoscale": 4, "scale_interval_s": 5, "image_pull_s": 1, "warm_up_s": 1, "drain_s": 5}
     cluster, memory = fleet(trace, plane, replica=NARROW)
@@ -177,6 +189,7 @@ def test_probes_that_wait_in_the_queue_restart_the_busy(tmp_path: Path, trace: P
     ({"schedule": [{"at_s": 5, "replicas": 7}]}, "control_plane.schedule.0.replicas = 7: there are only 4"),
     ({"schedule": [{"at_s": 500, "replicas": 2}]}, "lies after the end of the run"),
     ({"schedule": [{"at_s": 9, "replicas": 2}, {"at_s": 5, "replicas": 2}]}, "sort by time"),
+    ({"curve": "day6", "autoscale": 3}, "keep one of the three"),
     ({"rollout_batch": 9}, "control_plane.rollout_batch = 9"),
     ({"nodes": 1_000, "agent_interval_s": 1, "api_units_per_s": 500}, "the agents alone ask for 1000 a second"),
 ])

@@ -81,7 +81,7 @@ def test_drafts_help_a_small_batch_and_hurt_a_large_one(tmp_path: Path) -> None:
     few, helped = ratio(2, k=1)
     some, _ = ratio(60, k=1)
     many, _ = ratio(420, k=1)
-    assert few < 0.75
+    assert few < 0.8
     assert few < some < many
     assert many > 1.05
     assert measured(helped)["flashover:spec_decode_saved_seconds"] > 0
