@@ -80,8 +80,9 @@ class ExpertRanks:
         if len(self._loads) >= _LOOK_STEPS:
             self._take_in()
         slowest = min(rank.rank_speed for rank in self.ranks)
-        extra = self._compute_ns(plan) * self._settings.moe_share * (self._uneven - 1.0)
-        extra += (duration_ns + extra) * (1.0 / slowest - 1.0)
+        extra = self._compute_ns(plan) * self._settings.moe_share * (self._uneven - 1.0) if self._uneven > 1.0 else 0.0
+        if slowest < 1.0:
+            extra += (duration_ns + extra) * (1.0 / slowest - 1.0)
         if self._cluster.loop.now_ns < self._busy_until_ns:
             extra += duration_ns * self._settings.async_cost
         if self.stall_p and sum(self._luck.random() < self.stall_p for _ in self.ranks):

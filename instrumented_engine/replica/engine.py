@@ -175,12 +175,16 @@ class Engine:
 
     def _drawn_by_content(self, plan: Plan, draw: Callable[..., NDArray[np.int32]]) -> NDArray[np.int32]:
         """The step's expert load, where cohorts differ in what they talk about."""
-        groups: dict[str, tuple[int, list[int]]] = {}
+        decoding: dict[str, int] = {}
+        prefills: dict[str, list[int]] = {}
         for part in plan.parts:
             content = part.sequence.attempt.cohort.content
-            decoding, prefills = groups.get(content, (0, []))
-            groups[content] = (decoding + part.decode, prefills if part.decode else [*prefills, part.count])
-        loads = [draw(self.number, *group, content) for content, group in groups.items()]
+            if part.decode:
+                decoding[content] = decoding.get(content, 0) + 1
+            else:
+                prefills.setdefault(content, []).append(part.count)
+        contents = {**decoding, **prefills}
+        loads = [draw(self.number, decoding.get(one, 0), prefills.get(one, []), one) for one in contents]
         return sum(loads[1:], loads[0]) if loads else draw(self.number, 0, [])
 
     @staticmethod
@@ -287,14 +291,10 @@ class Engine:
         self._on_step(self, StepRecord(
             step_id=self.steps, start_ns=start_ns, duration_ns=duration_ns,
             prefill_tokens=round(plan.prefill_tokens / self.cost.prompt_scale),
-            decode_tokens=round(plan.decoding / self.cost.output_scale),
-            engine_tokens=sum(batch_tokens),
+            decode_tokens=round(plan.decoding / self.cost.output_scale), engine_tokens=sum(batch_tokens),
             running=len(self.scheduler.running), waiting=len(self.scheduler.waiting), deferred=self.deferred,
-            kv_used_blocks=self.pool.used,
-            evicted_blocks=evicted,
-            preempted=len(plan.preempted),
+            kv_used_blocks=self.pool.used, evicted_blocks=evicted, preempted=len(plan.preempted),
             recomputed_tokens=round(plan.recomputed_tokens / self.cost.prompt_scale),
             batch_spans=[part.sequence.span_id for part in plan.parts],
-            batch_tokens=batch_tokens,
-            expert_load=output.expert_load,
+            batch_tokens=batch_tokens, expert_load=output.expert_load,
         ))
