@@ -2,12 +2,12 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench
+.PHONY: help setup demo test check explore bench
 
 export OMP_NUM_THREADS := 1
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## a virtual environment in .venv with Flashover, its engine and its tests' tools (demo, test do it themselves)
 	@bash .ci/setup
@@ -23,6 +23,9 @@ check: setup  ## lint, types and the rooms' contracts alone
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-cache
+
+explore: setup  ## every property again, with examples that no run has tried
+	@.venv/bin/python -m pytest -m hypothesis --hypothesis-profile=explore -n auto --dist loadfile
 
 bench: setup  ## what it costs: every script in tests/bench
 	@shopt -s nullglob; scripts=(tests/bench/*.py); \
