@@ -162,9 +162,10 @@ class Cluster:
         )
 
     def _region(self, site: Site) -> Region:
-        scenario = self.scenario
+        scenario, told = self.scenario, self.scenario.kv_index
         index = KvIndex(
-            self.loop, writer_ops_per_s=scenario.kv_index.writer_ops_per_s, route_by=scenario.kv_index.route_by
+            self.loop, writer_ops_per_s=told.writer_ops_per_s, route_by=told.route_by, lookups_wait=told.lookups_wait,
+            told_of_losses=told.told_of_losses,
         )
         engines = [self._engine(site.first + i, entity, index) for i, entity in enumerate(site.replicas)]
         suffix = "" if not scenario.regions else f":{site.name}"

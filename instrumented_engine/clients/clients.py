@@ -79,20 +79,21 @@ class Clients:
                 return True
             if not self.retries_on:
                 return False
-            pause_s = self._pause_s(settings, attempt_number)
-            if not self._again(settings, attempt_number):
+            pause_s = self._pause_s(cohort, attempt_number)
+            if not self._again(cohort, attempt_number):
                 return False
-            cohort.refreshes += settings.retry == "refresh"
+            cohort.refreshes += cohort.retry == "refresh"
             previous = span_id
             await self._loop.sleep_ns(round(pause_s * 1e9))
 
-    def _again(self, settings: Cohort, attempts: int) -> bool:
-        if settings.retry == "sdk":
-            return attempts <= settings.max_retries
-        return self._jitter.random() >= settings.give_up
+    def _again(self, cohort: LiveCohort, attempts: int) -> bool:
+        if cohort.retry == "sdk":
+            return attempts <= cohort.max_retries
+        return self._jitter.random() >= cohort.give_up
 
-    def _pause_s(self, settings: Cohort, attempts: int) -> float:
-        if settings.retry == "refresh":
+    def _pause_s(self, cohort: LiveCohort, attempts: int) -> float:
+        if cohort.retry == "refresh":
             return self._jitter.uniform(*_RELOAD_S)
+        settings = cohort.settings
         pause = min(settings.backoff_initial_s * 2.0 ** (attempts - 1), settings.backoff_max_s)
         return pause * (1 - 0.25 * self._jitter.random())

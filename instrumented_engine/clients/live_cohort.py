@@ -11,20 +11,28 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from instrumented_engine.clients.workload import Arrival
-from instrumented_engine.mechanism import Measure
+from instrumented_engine.mechanism import Measure, Switch
 from instrumented_engine.scenario import Cohort, Workload
 
+USERS = Switch("cohort", "users_factor", high=100)
+TURNS = Switch("cohort", "turns_factor", low=0.01, high=100)
+CONTEXT = Switch("cohort", "context_factor", low=0.001, high=100)
+OUTPUT = Switch("cohort", "output_factor", low=0.001, high=100)
 _TURN_S = (5.0, 30.0)
 """Seconds after which a turn that was not in the trace follows."""
 
 
 class LiveCohort:
-    """``users_factor``, ``turns_factor``, ``context_factor``, ``output_factor``, ``flood_per_s`` and ``batch_size`` are
+    """``users_factor``, ``turns_factor``, ``context_factor``, ``output_factor``, and what is set from ``settings``, are
     switches. ``context`` is the model's in engine tokens; what does not fit is clipped and counted."""
 
     def __init__(self, settings: Cohort, workload: Workload, *, block_tokens: int, context: int, seed: int) -> None:
         self.settings = settings
         self.users_factor = self.turns_factor = self.context_factor = self.output_factor = 1.0
+        self.retry: str = settings.retry
+        self.max_retries = settings.max_retries
+        self.give_up = settings.give_up
+        self.subagents = settings.subagents
         self.flood_per_s = settings.flood_per_s
         self.batch_size: float = settings.batch_size
         self.clipped = self.refreshes = self.batches_asked = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from instrumented_engine.clients.live_cohort import CONTEXT, OUTPUT, TURNS, USERS
 from instrumented_engine.clients.sources.agents import play_agents
 from instrumented_engine.clients.sources.made_up import play_batches, play_flood
 from instrumented_engine.clients.sources.origin import Origin
@@ -24,7 +25,7 @@ MECHANISMS = (
         "openai-python defaults; serving-mechanisms 6",
         ("attempt", "flashover:gateway_arrivals"),
         "instrumented_engine/test_cluster.py::test_attempts_never_exceed_the_retry_budget_and_follow_each_other",
-        switches=(Switch("clients", "retries_on", flag=True),),
+        switches=(Switch("clients", "retries_on", flag=True), Switch("cohort", "max_retries", high=20, whole=True)),
         settings=("cohorts.max_retries", "cohorts.ttft_timeout_s"),
     ),
     Mechanism(
@@ -33,6 +34,9 @@ MECHANISMS = (
         "incident-facts 1.2 (manual retry as amplifier: DeepSeek-R1#143)",
         ("attempt", "flashover:client_refreshes", "flashover:gateway_arrivals"),
         _TEST + "test_people_press_reload_until_they_lose_interest",
+        switches=(
+            Switch("cohort", "retry", choices=("sdk", "refresh")), Switch("cohort", "give_up", low=0.001, high=1.0),
+        ),
         settings=("cohorts.retry", "cohorts.give_up"),
     ),
     Mechanism(
@@ -41,10 +45,7 @@ MECHANISMS = (
         "incident-facts 2 (demand terms)",
         ("session", "prompt_tokens", "output_tokens", "flashover:gateway_arrivals", "flashover:client_clipped_requests"),
         _TEST + "test_four_factors_of_demand_can_be_told_apart",
-        switches=(
-            Switch("cohort", "users_factor", high=100), Switch("cohort", "turns_factor", low=0.01, high=100),
-            Switch("cohort", "context_factor", low=0.001, high=100), Switch("cohort", "output_factor", low=0.001, high=100),
-        ),
+        switches=(USERS, TURNS, CONTEXT, OUTPUT),
         settings=("cohorts.share",),
     ),
     Mechanism(
@@ -64,6 +65,7 @@ MECHANISMS = (
         "WEKA Claude Code sessions (96.4 % prefix share), Exgentic (retry gaps); incident-facts 4",
         ("session", "cached_tokens", "prompt_tokens", "flashover:gateway_arrivals"),
         _TEST + "test_agents_share_their_prefixes_and_slow_down_with_the_service",
+        switches=(USERS, TURNS, Switch("cohort", "subagents", high=1.0)),
         settings=("cohorts.source", "cohorts.agents", "cohorts.subagents"),
     ),
     Mechanism(
@@ -81,6 +83,7 @@ MECHANISMS = (
         "ServeGen (arXiv 2505.09999); incident-facts 4",
         ("prompt_tokens", "output_tokens", "flashover:gateway_arrivals"),
         _TEST + "test_servegen_clients_have_the_rates_and_lengths_of_their_parameters",
+        switches=(USERS,),
         settings=("cohorts.source", "cohorts.rate_factor", "cohorts.hour"),
     ),
     Mechanism(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from instrumented_engine.disaggregation.pair import Pairs
 from instrumented_engine.mechanism import Mechanism, Room, Switch
-from instrumented_engine.network.link import Link
+from instrumented_engine.network.link import SWITCHES, Link
 from instrumented_engine.regions.region import Site, sites
 from instrumented_engine.scenario import Scenario
 
@@ -47,6 +47,7 @@ MECHANISMS = (
         "serving-mechanisms 2 (P/D row: transfer-queue depth, failures)",
         ("flashover:pd_transfers_active", "flashover:link_active_transfers", "flashover:link_failures", "kv_transfer_ns"),
         _TEST + "test_a_slow_nic_makes_transfers_queue_and_a_broken_one_fails_them",
+        switches=SWITCHES,
         settings=("disaggregation.bandwidth_gbps", "disaggregation.latency_ms", "disaggregation.loss"),
     ),
 )

@@ -34,9 +34,14 @@ class Publisher(Protocol):
 class KvIndex:
     """Replicas are numbers 0..n-1; a map holds, per block key, a bit mask of the replicas that are said to hold it."""
 
-    def __init__(self, loop: VirtualLoop, *, writer_ops_per_s: float, route_by: RouteBy) -> None:
+    def __init__(
+        self, loop: VirtualLoop, *, writer_ops_per_s: float, route_by: RouteBy, lookups_wait: bool = False,
+        told_of_losses: bool = True,
+    ) -> None:
         self.writer_ops_per_s = writer_ops_per_s
         self.route_by: RouteBy = route_by
+        self.lookups_wait = lookups_wait
+        self.told_of_losses = told_of_losses
         self.applied = self.gaps = self.dumps = 0
         self.rebalancing = False
         self.reading: dict[int, int] | None = None
@@ -90,8 +95,10 @@ class KvIndex:
                 lengths[replica] = len(keys)
         return lengths
 
-    def read_wait_ns(self) -> int:
-        """How long a lookup waits if it is served in turn with the writes."""
+    def read_wait_ns(self) -> int | None:
+        """How long a lookup waits now for all writes before it; None when it is not served in turn with them."""
+        if not self.lookups_wait:
+            return None
         return round(self.pending / self.writer_ops_per_s * 1e9)
 
     # -- operations ----------------------------------------------------------------------------------------------
@@ -113,7 +120,9 @@ class KvIndex:
         self.rebalancing = False
 
     def forget(self, replica: int) -> None:
-        """The replica is dead: nothing of what it held counts, and nothing of what it was about to say."""
+        """The replica is dead: nothing of what it held counts, and nothing of what it was about to say, if one is told."""
+        if not self.told_of_losses:
+            return
         self._expected[replica] = self._publishers[replica].stream.clear() + 1
         self._dump[replica] = None
         self.rebalancing = self.rebalancing and any(left is not None for left in self._dump)

@@ -49,6 +49,7 @@ MECHANISMS = (
         "serving-mechanisms 3.2 (single-thread actor serialises reads behind writes)",
         ("kv_sync_ns", "flashover:kv_index_lag_events", "ttft_ns"),
         _TEST + "test_lookups_wait_behind_writes_where_one_actor_does_both",
+        switches=(Switch("kv_index", "lookups_wait", flag=True),),
         settings=("kv_index.lookups_wait",),
     ),
     Mechanism(
@@ -71,6 +72,7 @@ MECHANISMS = (
         "serving-mechanisms 2 (prefix cache: cold after restart or failover)",
         ("flashover:kv_cached_blocks", "predicted_blocks", "hit_blocks", "computed_tokens"),
         _TEST + "test_a_restarted_replica_is_cold_and_an_index_that_was_not_told_is_wrong_about_it",
+        switches=(Switch("kv_index", "told_of_losses", flag=True),),
         settings=("kv_index.told_of_losses",),
     ),
     Mechanism(
@@ -113,11 +115,9 @@ def install(cluster: Cluster) -> None:
     for engine in cluster.engines:
         cluster.add(_stream(engine.entity), engine.stream, of=engine.entity)
     for region in cluster.regions:
-        if scenario.kv_index.told_of_losses:
-            for number, engine in enumerate(region.engines):
-                engine.on_lost.append(partial(region.index.forget, number))
-        if scenario.kv_index.lookups_wait:
-            region.gateway.index_wait = region.index.read_wait_ns
+        for number, engine in enumerate(region.engines):
+            engine.on_lost.append(partial(region.index.forget, number))
+        region.gateway.index_wait = region.index.read_wait_ns
         if scenario.metadata_master is not None:
             master = MetadataMaster(_master(scenario, region.site), cluster, region.index, scenario.metadata_master)
             cluster.add(master.entity, master, master.measures)

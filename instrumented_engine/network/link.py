@@ -14,10 +14,15 @@ import random
 from collections.abc import Iterable
 
 from instrumented_engine.clock import VirtualLoop
-from instrumented_engine.mechanism import Measure
+from instrumented_engine.mechanism import Measure, Switch
 
 RETRANSMIT_S = 0.2
 """Linux TCP's least retransmission time-out."""
+
+SWITCHES = (
+    Switch("link", "latency_ms", high=60_000), Switch("link", "bandwidth_gbps", low=1e-6, high=100_000),
+    Switch("link", "loss", high=0.99), Switch("link", "up", flag=True),
+)
 
 
 class LinkDown(ConnectionError):

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from instrumented_engine.mechanism import Measure
-from instrumented_engine.scenario.regions import TrafficManager as Policy
 
 if TYPE_CHECKING:
     from instrumented_engine.cluster import Cluster
@@ -27,21 +26,22 @@ _GAIN = 0.15
 class Balance:
     """Weights of ``regions``; they sum to 1."""
 
-    def __init__(self, cluster: Cluster, regions: Sequence[Region], manager: Manager, policy: Policy) -> None:
-        self.by_load = policy.balance == "load"
+    def __init__(self, cluster: Cluster, regions: Sequence[Region], manager: Manager) -> None:
         sizes = [len(region.engines) for region in regions]
         self.weights = [size / sum(sizes) for size in sizes]
         self._cluster = cluster
         self._regions = regions
         self._manager = manager
-        self._interval_ns = round(policy.balance_interval_s * 1e9)
         self._reports: deque[tuple[int, list[float]]] = deque()
 
     async def run(self) -> None:
-        """Look, and adjust, for ever."""
+        """Look, and adjust while the manager balances by load, for ever."""
         loop = self._cluster.loop
         while True:
-            await loop.sleep_ns(self._interval_ns)
+            await loop.sleep_ns(round(self._manager.balance_interval_s * 1e9))
+            if self._manager.balance != "load":
+                self._reports.clear()
+                continue
             self._reports.append((loop.now_ns, [r.gateway.in_flight / len(r.engines) for r in self._regions]))
             due_ns = loop.now_ns - round(self._manager.health_delay_s * 1e9)
             load = None
@@ -68,6 +68,6 @@ class Balance:
 
     def measures(self) -> Iterable[Measure]:
         """The weights."""
-        if self.by_load:
+        if self._manager.balance == "load":
             for region, weight in zip(self._regions, self.weights, strict=True):
                 yield Measure("flashover:region_weight", weight, labels=(("region", region.site.name),))

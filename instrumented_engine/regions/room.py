@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from instrumented_engine.mechanism import Mechanism, Operation, Room, Switch
-from instrumented_engine.network.link import Link
+from instrumented_engine.network.link import SWITCHES, Link
 from instrumented_engine.regions.health_checks import HealthCheck
 from instrumented_engine.regions.probes import Probe, Uplink
 from instrumented_engine.regions.traffic_manager import Manager, TrafficDoor
@@ -90,6 +90,10 @@ MECHANISMS = (
         "incident-facts 2 (three balancers); control theory of delayed feedback",
         ("flashover:region_weight", "flashover:traffic_sent", "flashover:gateway_inflight"),
         _TEST + "test_balancing_by_load_evens_out_and_swings_when_its_reports_are_old",
+        switches=(
+            Switch("traffic_manager", "balance", choices=("home", "load")),
+            Switch("traffic_manager", "balance_interval_s", low=0.1, high=3_600),
+        ),
         settings=("traffic_manager.balance", "traffic_manager.balance_interval_s"),
     ),
     Mechanism(
@@ -98,10 +102,7 @@ MECHANISMS = (
         "serving-mechanisms 6 (fair-share bandwidth); network of DESIGN 4",
         ("flashover:link_sent_bytes", "flashover:link_failures", "gateway_ns", "outcome"),
         _TEST + "test_a_lossy_or_broken_link_is_felt_by_users_away_from_home",
-        switches=(
-            Switch("link", "latency_ms", high=60_000), Switch("link", "bandwidth_gbps", low=1e-6, high=100_000),
-            Switch("link", "loss", high=0.99), Switch("link", "up", flag=True),
-        ),
+        switches=SWITCHES,
         settings=("links.between", "links.latency_ms", "links.bandwidth_gbps", "links.loss"),
     ),
 )
@@ -179,8 +180,7 @@ def install(cluster: Cluster) -> None:
     door = TrafficDoor(cluster, policy, managers, links)
     for manager in managers:
         cluster.add(manager.entity, manager, manager.measures, routes_to=gateways)
-        if manager.balance.by_load:
-            cluster.spawn(manager.balance.run())
+        cluster.spawn(manager.weights.run())
     cluster.add(managers[0].entity, managers[0], door.measures)
     cluster.front = door
 

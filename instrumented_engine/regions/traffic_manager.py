@@ -46,13 +46,15 @@ class Manager:
         self.dns_ttl_s = policy.dns_ttl_s
         self.checks: list[HealthCheck] = []
         self.drained: set[int] = set()
-        self.balance = Balance(cluster, regions, self, policy)
+        self.balance: str = policy.balance
+        self.balance_interval_s = policy.balance_interval_s
+        self.weights = Balance(cluster, regions, self)
 
     def choose(self, home: int, place: float) -> int | None:
         """The region for a user of ``home`` who stands at ``place`` (0 to 1, fixed per user); None when none is left."""
         return_share = self.checks[home].returned() if home not in self.drained else 0.0
-        if self.balance.by_load:
-            return self.balance.pick(place, self._usable())
+        if self.balance == "load":
+            return self.weights.pick(place, self._usable())
         if place < return_share or return_share >= 1.0:
             return home
         others = [number for number in self._usable() if number != home]
@@ -68,7 +70,7 @@ class Manager:
         """What its checks saw."""
         for check in self.checks:
             yield from check.measures()
-        yield from self.balance.measures()
+        yield from self.weights.measures()
 
 
 class TrafficDoor:

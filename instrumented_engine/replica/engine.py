@@ -61,7 +61,7 @@ class Engine:
         self.steps = 0
         self.pool = BlockPool(limits.kv_blocks, stream.publish, limits.eviction)
         self.scheduler = Scheduler(self.pool, cost, limits)
-        self._unservable = limits.unservable
+        self.unservable: str = limits.unservable
         self._loop = loop
         self._max_waiting = limits.max_waiting
         self.cost = cost
@@ -92,7 +92,7 @@ class Engine:
         """Take in an attempt; the caller has looked at ``full``."""
         sequence.since_ns = sequence.held_since_ns = self._loop.now_ns
         sequence.events.append(("queued", self._loop.now_ns))
-        if self._unservable == "error" and self._never_fits(sequence):
+        if self.unservable == "error" and self._never_fits(sequence):
             self._ended(sequence, "unservable", "error")
             return
         self.scheduler.add(sequence)

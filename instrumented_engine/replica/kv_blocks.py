@@ -28,9 +28,20 @@ class BlockPool:
         self._references = [0] * total
         self._key: list[int | None] = [None] * total
         self._by_key: dict[int, int] = {}
-        self._policy = POLICIES[eviction]
-        self._unused: Eviction = self._policy()
+        self._eviction = eviction
+        self._unused: Eviction = POLICIES[eviction]()
         self._retired: list[int] = []
+
+    @property
+    def eviction(self) -> str:
+        """The policy by which cached blocks go. A new one begins with the order in which the old one would have let go."""
+        return self._eviction
+
+    @eviction.setter
+    def eviction(self, policy: str) -> None:
+        before, self._eviction, self._unused = self._unused, policy, POLICIES[policy]()
+        while len(before):
+            self._unused.add(before.pop())
 
     @property
     def available(self) -> int:
@@ -107,7 +118,7 @@ class BlockPool:
         """Lose all content without a word, as a dead process does, also what was set aside for KV on its way here."""
         self._references = [0] * len(self._references)
         self._by_key.clear()
-        self._unused = self._policy()
+        self._unused = POLICIES[self._eviction]()
         self._key = [None] * len(self._key)
         retired = set(self._retired)
         self._free = [block for block in range(len(self._key) - 1, -1, -1) if block not in retired]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from instrumented_engine.clients.live_cohort import CONTEXT
 from instrumented_engine.mechanism import Mechanism, Room, Switch
 from instrumented_engine.regions.region import sites
+from instrumented_engine.replica.eviction import POLICIES
 from instrumented_engine.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ MECHANISMS = (
         "SGLang radix eviction policies; serving-mechanisms 2 (eviction storm)",
         ("flashover:kv_blocks_evicted", "kv_evicted_blocks", "hit_blocks"),
         "instrumented_engine/test_preemption.py::test_eviction_policies_differ_where_blocks_are_short_and_only_there",
+        switches=(Switch("kv_pool", "eviction", choices=tuple(POLICIES)),),
         settings=("replica.eviction",),
     ),
     Mechanism(
@@ -59,6 +62,7 @@ MECHANISMS = (
         "serving-mechanisms 2 (unservable request retried forever: vllm#52530)",
         ("outcome", "flashover:step_duration_seconds", "vllm:num_requests_waiting"),
         "instrumented_engine/test_preemption.py::test_an_unservable_request_blocks_for_ever_or_is_answered_with_an_error",
+        switches=(Switch("replica", "unservable", choices=("error", "retry_forever")),),
         settings=("replica.unservable",),
     ),
     Mechanism(
@@ -68,6 +72,7 @@ MECHANISMS = (
         "serving-mechanisms 6 (KV: lambda E[residence (I + O/2)] < capacity)",
         ("kv_block_ns", "kv_used_blocks", "prompt_tokens"),
         "instrumented_engine/test_preemption.py::test_twice_the_context_takes_two_to_three_times_the_memory",
+        switches=(CONTEXT,),
         settings=("workload.prompt_scale",),
     ),
 )
@@ -78,15 +83,22 @@ def scheduler_entity(replica: str) -> str:
     return f"scheduler:{replica.partition(':')[2]}"
 
 
+def _kv_pool(replica: str) -> str:
+    return f"kv_pool:{replica.partition(':')[2]}"
+
+
 def entities(scenario: Scenario) -> Iterator[str]:
-    """A scheduler per replica."""
-    yield from (scheduler_entity(replica) for site in sites(scenario) for replica in site.replicas)
+    """A scheduler and a KV pool per replica."""
+    for site in sites(scenario):
+        yield from map(scheduler_entity, site.replicas)
+        yield from map(_kv_pool, site.replicas)
 
 
 def install(cluster: Cluster) -> None:
-    """Replicas are built by the cluster itself; their schedulers get names."""
+    """Replicas are built by the cluster itself; their schedulers and pools get names."""
     for engine in cluster.engines:
         cluster.add(scheduler_entity(engine.entity), engine.scheduler, of=engine.entity)
+        cluster.add(_kv_pool(engine.entity), engine.pool, of=engine.entity)
 
 
 ROOM = Room(MECHANISMS, install, entities)

@@ -46,7 +46,7 @@ class GatewayServer:
         self.arrivals: dict[tuple[str, str], int] = {}
         self.outcomes: dict[tuple[str, str], int] = {}
         self.backend: Backend = Direct(loop, engines, tokens, ids)
-        self.index_wait: Callable[[], int] | None = None
+        self.index_wait: Callable[[], int | None] = lambda: None
         self.admission = Admission(loop, policy, tiers)
         self.admission.on_dead = self._serve_the_dead
         self._loop = loop
@@ -78,9 +78,9 @@ class GatewayServer:
         phases = {"gateway_ns": self._loop.now_ns - start_ns}
         await self._loop.sleep_ns(self._lookup_ns)
         phases["route_ns"] = self._lookup_ns
-        if self.index_wait is not None:
-            phases["kv_sync_ns"] = self.index_wait()
-            await self._loop.sleep_ns(phases["kv_sync_ns"])
+        if (wait_ns := self.index_wait()) is not None:
+            phases["kv_sync_ns"] = wait_ns
+            await self._loop.sleep_ns(wait_ns)
         router = self._next_router()
         decision = router.choose(attempt.arrival.blocks, self.backend.candidates(), attempt.arrival.session)
         if decision is None:

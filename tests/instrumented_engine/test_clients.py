@@ -80,6 +80,13 @@ def test_people_press_reload_until_they_lose_interest(trace: Path) -> None:
     assert max(Counter(r.attempt.request_id for r in program.attempts).values()) == 1
     assert cluster.clients.cohorts["chat"].refreshes > 20
     assert len(people.attempts) > 1.4 * len(program.attempts)
+    key = {"at_s": 0, "until_s": "end", "do": "set", "target": "cohort:chat"}
+    campaign, same = fleet(trace, hasty, actions=[*slow, {**key, "key": "retry", "value": "refresh"},
+                                                  {**key, "key": "give_up", "value": 0.2}])
+    assert [(r.start_ns, r.outcome) for r in same.attempts] == [(r.start_ns, r.outcome) for r in people.attempts]
+    assert campaign.clients.cohorts["chat"].refreshes == cluster.clients.cohorts["chat"].refreshes
+    _, eager = fleet(trace, hasty, actions=[*slow, {**key, "key": "max_retries", "value": 8}])
+    assert 4 <= max(Counter(r.attempt.request_id for r in eager.attempts).values()) <= 9
     well, _ = fleet(trace, {**CALM, "retry": "refresh"})
     assert well.clients.cohorts["chat"].refreshes == 0
 
@@ -103,11 +110,13 @@ def test_a_batch_is_a_step_in_concurrency(trace: Path) -> None:
 AGENTS = {"name": "agents", "tier": "agents", "source": "weka_agents", "agents": 6, "ttft_timeout_s": 600, "max_retries": 0}
 
 
-def agent_fleet(trace: Path, speed: float = 1.0, *, subagents: float = 0.0, turns: float = 20.0) -> Memory:
+def agent_fleet(
+    trace: Path, speed: float = 1.0, *, subagents: float = 0.0, turns: float = 20.0, switched: float = 0.0
+) -> Memory:
     """Prompts at a tenth of their length, so that four small replicas carry them."""
     actions = [
         {"at_s": 0, "until_s": "end", "do": "set", "target": "cohort:agents", "key": key, "value": value}
-        for key, value in (("context_factor", 0.1), ("turns_factor", turns))
+        for key, value in (("context_factor", 0.1), ("turns_factor", turns), ("subagents", switched or subagents))
     ]
     tables: dict[str, Any] = {
         "duration_s": 300, "replica": {"block_tokens": 1, "speed": speed}, "workload": {"prompt_scale": 1 / 128},
@@ -122,6 +131,8 @@ def test_agents_share_their_prefixes_and_slow_down_with_the_service(trace: Path)
     share = sum(s.hit_blocks or 0 for s in done) / sum(len(s.arrival.blocks) for s in done)
     assert share > 0.75
     more = agent_fleet(trace, subagents=0.8)
+    switched = agent_fleet(trace, switched=0.8)
+    assert [r.start_ns for r in switched.attempts] == [r.start_ns for r in more.attempts]
     plain_users, busy_users = (len({r.attempt.arrival.session.removesuffix("-sub") for r in m.attempts}) for m in (quick, more))
     assert len(more.attempts) > 1.4 * len(quick.attempts)
     assert busy_users < 1.3 * plain_users

@@ -58,14 +58,17 @@ def test_a_small_ring_gaps_and_dumps_in_a_loop(trace: Path) -> None:
 
 
 def test_lookups_wait_behind_writes_where_one_actor_does_both(trace: Path) -> None:
-    def waits(lookups_wait: bool, ops: float) -> float:
+    def waits(lookups_wait: bool, ops: float, *actions: dict[str, Any]) -> float:
         index = {"writer_ops_per_s": ops, "lookups_wait": lookups_wait}
-        _, memory = fleet(trace, {"at_s": 60, "do": "rebalance", "target": "kv_index:main"}, kv_index=index)
+        rebalance = {"at_s": 60, "do": "rebalance", "target": "kv_index:main"}
+        _, memory = fleet(trace, rebalance, *actions, kv_index=index)
         return max(r.phases.get("kv_sync_ns", 0) for r in memory.attempts) / 1e9
 
     assert waits(False, 100) == 0
     assert waits(True, 100) > 3
     assert waits(True, 100_000) < 0.2
+    assert waits(False, 100, fault("kv_index:main", "lookups_wait", True, 55, 80)) > 3
+    assert waits(False, 100, fault("kv_index:main", "lookups_wait", True, 20, 50)) < 1
 
 
 def test_a_failover_without_persistence_forgets_every_key_and_refills_slowly(trace: Path) -> None:
@@ -101,6 +104,7 @@ def test_a_restarted_replica_is_cold_and_an_index_that_was_not_told_is_wrong_abo
     warm, predicted = after(True)
     cold, known_cold = after(True, *xids)
     cold_too, believed = after(False, *xids)
+    assert after(True, fault("kv_index:main", "told_of_losses", False), *xids) == (cold_too, believed)
     assert cold < 0.6 * warm
     assert known_cold == pytest.approx(cold, abs=0.1)
     assert believed > cold_too + 0.1, "it sends requests to what is no longer there"

@@ -48,8 +48,8 @@ def test_the_page_is_what_the_rooms_declare() -> None:
 def test_names_are_unique() -> None:
     names = [mechanism.name for mechanism in MECHANISMS]
     assert len(names) == len(set(names))
-    switches = [(switch.kind, switch.key) for mechanism in MECHANISMS for switch in mechanism.switches]
-    assert len(switches) == len(set(switches))
+    switches = {switch for mechanism in MECHANISMS for switch in mechanism.switches}
+    assert len(switches) == len({(switch.kind, switch.key) for switch in switches}), "mechanisms may share a switch"
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS, ids=lambda mechanism: mechanism.name)

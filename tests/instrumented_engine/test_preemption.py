@@ -35,7 +35,9 @@ def fleet(trace: Path, *actions: dict[str, Any], **tables: Any) -> tuple[Cluster
 @settings(max_examples=60, deadline=None)
 @given(
     policy=st.sampled_from(sorted(POLICIES)),
-    moves=st.lists(st.tuples(st.sampled_from(["take", "hit", "give", "retire", "restore"]), st.integers(1, 6)), max_size=60),
+    moves=st.lists(
+        st.tuples(st.sampled_from(["take", "hit", "give", "retire", "restore", "change"]), st.integers(1, 6)), max_size=60
+    ),
 )
 def test_blocks_are_conserved_under_every_policy(policy: str, moves: list[tuple[str, int]]) -> None:
     pool = BlockPool(16, lambda event: None, policy)
@@ -55,6 +57,10 @@ def test_blocks_are_conserved_under_every_policy(policy: str, moves: list[tuple[
             pool.retire(count)
         elif move == "restore":
             pool.restore()
+        elif move == "change":
+            cached = pool.keys()
+            pool.eviction = sorted(POLICIES)[count % 3]
+            assert pool.keys() == cached
         pool.check()
         assert pool.used == len({block for blocks in held for block in blocks})
         assert pool.used + pool.available == pool.total
@@ -64,11 +70,13 @@ def test_eviction_policies_differ_where_blocks_are_short_and_only_there() -> Non
     """A few prefixes that are asked for again and again, among many that come once: counting uses keeps the few, order of
     arrival does not."""
 
-    def hits(policy: str, blocks: int) -> tuple[int, int]:
+    def hits(policy: str, blocks: int, then: str = "") -> tuple[int, int]:
         events: list[str] = []
         pool = BlockPool(blocks, lambda event: events.append(event[0]), policy)
         rng, found = random.Random(4), 0
         for number in range(4_000):
+            if number == 1_000 and then:
+                pool.eviction = then
             key = int(rng.paretovariate(0.7)) if rng.random() < 0.5 else 10**6 + number
             if pool.match([key]):
                 found += 1
@@ -87,6 +95,7 @@ def test_eviction_policies_differ_where_blocks_are_short_and_only_there() -> Non
     short = {policy: hits(policy, 40) for policy in POLICIES}
     assert all(evicted > 1_000 for _, evicted in short.values())
     assert short["fifo"][0] < short["lru"][0] < short["lfu"][0] < plenty["lru"][0]
+    assert short["fifo"][0] < hits("lfu", 40, "fifo")[0] < hits("fifo", 40, "lfu")[0] < short["lfu"][0]
 
 
 def test_a_fleet_runs_with_each_eviction_policy(trace: Path) -> None:
@@ -94,6 +103,19 @@ def test_a_fleet_runs_with_each_eviction_policy(trace: Path) -> None:
         _, memory = fleet(trace, replica={"eviction": policy, "kv_blocks": 700}, workload={})
         assert sum(r.evicted_blocks for _, r in memory.steps) > 500
         assert len(memory.done) > 200
+
+
+def test_the_policy_can_be_changed_under_way_and_back(trace: Path) -> None:
+    change = {"at_s": 30, "until_s": 90, "do": "set", "key": "eviction", "value": "fifo", "log": "cache tuning"}
+    tables: dict[str, Any] = {"replica": {"kv_blocks": 300}, "workload": {}}
+    cluster, changed = fleet(trace, *({**change, "target": f"kv_pool:r{i}"} for i in (0, 1)), **tables)
+    _, plain = fleet(trace, **tables)
+    assert [e.pool.eviction for e in cluster.engines] == ["lru", "lru"]
+    hit = [[sum(s.hit_blocks or 0 for s in m.done if (s.arrival.at_ns < 30e9) == early) for early in (True, False)]
+           for m in (changed, plain)]
+    assert hit[0][0] == hit[1][0]
+    assert hit[0][1] != hit[1][1]
+    assert any(target == "replica:r0" for _, target, *_ in changed.actions), "the change log names the replica"
 
 
 def thrash(memory: Memory) -> tuple[int, float, float]:
@@ -139,9 +161,9 @@ def test_an_unservable_request_blocks_for_ever_or_is_answered_with_an_error(tmp_
     rows[30] |= {"input_length": 90_000, "hash_ids": list(range(10**6, 10**6 + 176))}
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
-    def run(unservable: str) -> tuple[Counter[str], int]:
+    def run(unservable: str, *actions: dict[str, Any]) -> tuple[Counter[str], int]:
         tables = {"cluster": {"replicas": 1}, "workload": {}, "duration_s": 100}
-        _, memory = fleet(path, replica={"kv_blocks": 120, "unservable": unservable}, **tables)
+        _, memory = fleet(path, *actions, replica={"kv_blocks": 120, "unservable": unservable}, **tables)
         late = [record.waiting for _, record in memory.steps if record.start_ns > 80e9]
         return Counter(record.outcome for record in memory.attempts), max(late, default=0)
 
@@ -150,6 +172,9 @@ def test_an_unservable_request_blocks_for_ever_or_is_answered_with_an_error(tmp_
     blocked, waiting = run("retry_forever")
     assert blocked["ok"] < 45
     assert waiting > 50
+    switch = {"at_s": 5, "until_s": 90, "do": "set", "target": "replica:r0", "key": "unservable"}
+    assert run("error", {**switch, "value": "retry_forever"}) == (blocked, waiting)
+    assert run("retry_forever", {**switch, "value": "error"})[0] == answered
 
 
 def long_contexts(path: Path, tokens: int, count: int, gap_s: int) -> Path:
@@ -164,23 +189,27 @@ def long_contexts(path: Path, tokens: int, count: int, gap_s: int) -> Path:
 def test_twice_the_context_takes_two_to_three_times_the_memory(tmp_path: Path) -> None:
     """Blocks times time per request, 64K and 128K tokens, at a load that both lengths leave uncrowded."""
 
-    def held(tokens: int, count: int = 40, gap_s: int = 4) -> float:
+    def held(tokens: int, count: int = 40, gap_s: int = 4, *actions: dict[str, Any], late_s: float = 0) -> float:
         tables: dict[str, Any] = {
             "workload": {"prompt_scale": 1 / 512, "output_scale": 1 / 4}, "cluster": {"replicas": 4}, "duration_s": 300,
             "replica": {"block_tokens": 1, "kv_blocks": 16_000},
         }
-        scene = scenario(long_contexts(tmp_path / f"{tokens}.jsonl", tokens, count, gap_s), cohorts=PATIENT, **tables)
+        trace = long_contexts(tmp_path / f"{tokens}.jsonl", tokens, count, gap_s)
+        scene = scenario(trace, cohorts=PATIENT, actions=list(actions), **tables)
         arrivals = prepare(scene.workload, block_tokens=1, context=2048, duration_s=300, seed=1)
         assert arrivals.clipped == 0
         memory = Memory()
         runner = RecordedRunner("S", replicas=4, blocks=16_000, block_tokens=1, seed=1)
         Cluster(scene, arrivals, runner, memory, lambda key, count, vocabulary: [0] * count).run()
         assert len(memory.done) == count
-        assert {s.arrival.prompt_tokens for s in memory.done} == {tokens}
-        return sum(s.kv_block_ns for s in memory.done) / count
+        late = [s for s in memory.done if s.arrival.at_ns >= late_s * 1e9]
+        assert {s.arrival.prompt_tokens for s in late} == {tokens * (2 if actions else 1)}
+        return sum(s.kv_block_ns for s in late) / len(late)
 
     short, long = held(65_536), held(131_072)
     assert 2.0 <= long / short <= 3.0
+    release = {"at_s": 80, "until_s": "end", "do": "set", "target": "cohort:chat", "key": "context_factor", "value": 2}
+    assert held(65_536, 40, 4, release, late_s=80) == pytest.approx(long, rel=0.05)
     assert held(1_000_000, 4, 40) > 5 * long, "a million positions are served too"
 
 

@@ -205,15 +205,16 @@ def test_a_split_view_sends_conversations_back_and_forth() -> None:
 def test_balancing_by_load_evens_out_and_swings_when_its_reports_are_old() -> None:
     regions = [{"name": "eu", "users": 6}, {"name": "us", "users": 1}, {"name": "asia", "users": 1}]
 
-    def spread(**policy: Any) -> tuple[float, float]:
+    def spread(*actions: dict[str, Any], **policy: Any) -> tuple[float, float]:
         """The largest region's share of attempts, and how much the weight of the first region moved about late."""
         scenario = scene(
             traffic_manager={**QUICK, "balance_interval_s": 4, **policy}, regions=regions, duration_s=400,
+            actions=list(actions),
         )
         weights: list[float] = []
 
         def watch(cluster: Cluster) -> None:
-            weights.append(cluster.parts["traffic_manager:main"].balance.weights[0])
+            weights.append(cluster.parts["traffic_manager:main"].weights.weights[0])
             cluster.loop.call_at_ns(cluster.loop.now_ns + 2 * SECOND, watch, cluster)
 
         cluster, _ = played(scenario, talk(1_500, [(0, 390)], output=40), at=(200, watch))
@@ -226,6 +227,9 @@ def test_balancing_by_load_evens_out_and_swings_when_its_reports_are_old() -> No
     assert home > 0.65
     assert fresh < 0.5
     assert swinging > 1.5 * calm
+    switch = {"at_s": 0, "until_s": "end", "do": "set", "target": "traffic_manager:main", "key": "balance"}
+    assert spread({**switch, "value": "load"}) == pytest.approx((fresh, calm), rel=0.1)
+    assert spread({**switch, "value": "load", "until_s": 100})[0] > (home + fresh) / 2
 
 
 def test_a_lossy_or_broken_link_is_felt_by_users_away_from_home() -> None:

@@ -49,7 +49,7 @@ async def _session(origin: Origin, luck: random.Random, name: str, calls: list[l
         shared = keys[: int(kept * _BLOCK * origin.cohort.context_factor // span)]
         arrival = origin.arrival(name, int(prompt), int(output), shared)
         keys = arrival.blocks
-        if luck.random() < origin.cohort.settings.subagents:
+        if luck.random() < origin.cohort.subagents:
             helper = origin.arrival(f"{name}-sub", int(prompt), int(output), shared)
             origin.start(helper)
         if not await origin.clients.use(origin.cohort, arrival):
