@@ -1,42 +1,27 @@
-"""Recorded arrivals: readers of public traces, and how they become requests of this engine.
+"""How recorded arrivals become requests of this engine: cut to the run, spread, scaled, clipped to the model's context.
 
-Formats are told apart by their content: Mooncake's JSON lines (timestamp in ms, lengths, prefix block ids of 512
-tokens; Qin et al., FAST'25) and Azure's CSV (time, context tokens, generated tokens; Patel et al., ISCA'24). ``.zst`` is
-decompressed. A block id of Mooncake names the whole prefix up to and including its block, so equal ids mean reusable KV.
+A run's requests are kept as numbers in arrays and built one by one as they are due, so that a hundred thousand of them
+take megabytes.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 import random
-from collections.abc import Iterator
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from importlib import resources
 from pathlib import Path
+from typing import overload
 
-import zstandard
+import numpy as np
 
 from collectors.errors import BadInput
+from instrumented_engine.clients.traces import TRACE_BLOCK, Recorded, read_trace, shipped_workloads
 from instrumented_engine.scenario import Workload
 
-TRACE_BLOCK = 512
-"""Tokens per block id in a Mooncake trace."""
 _SPREAD_S = 3.0
 """Mooncake's timestamps are quantised to 3 s; arrivals are spread evenly over the quantum."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """One request of a trace, as recorded: seconds since the trace began, tokens, prefix block ids."""
-
-    at_s: float
-    prompt_tokens: int
-    output_tokens: int
-    hash_ids: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,60 +44,8 @@ class Arrival:
 class Arrivals:
     """What a run replays, in order, and how many prompts or outputs had to be clipped to the model's context."""
 
-    requests: list[Arrival]
+    requests: Sequence[Arrival]
     clipped: int
-
-
-def shipped_workloads() -> dict[str, Path]:
-    """The excerpts that come with Flashover, by name."""
-    folder = Path(str(resources.files("incidents"))) / "workloads"
-    return {path.name.split(".")[0]: path for path in sorted(folder.glob("*.zst"))}
-
-
-def read_trace(path: Path) -> Iterator[Recorded]:
-    """The requests of a trace file, in file order. Raises BadInput naming file and line."""
-    try:
-        raw = path.read_bytes()
-        if path.suffix == ".zst":
-            with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(raw)) as stream:
-                raw = stream.read()
-        text = raw.decode("utf-8")
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); give a Mooncake .jsonl or an Azure .csv") from error
-    except (zstandard.ZstdError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not a readable trace: {error}") from error
-    yield from (_read_azure if text.startswith("TIMESTAMP,") else _read_mooncake)(path, text)
-
-
-def _read_mooncake(path: Path, text: str) -> Iterator[Recorded]:
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            ids = tuple(int(i) for i in row["hash_ids"])
-            recorded = Recorded(row["timestamp"] / 1e3, int(row["input_length"]), int(row["output_length"]), ids)
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{path}:{number}: not a Mooncake request ({error!r}): {line[:80]!r}") from error
-        if recorded.prompt_tokens < 1 or recorded.output_tokens < 0 or recorded.at_s < 0:
-            raise BadInput(f"{path}:{number}: negative time or length, or an empty prompt: {line[:80]!r}")
-        if len(ids) * TRACE_BLOCK < recorded.prompt_tokens // TRACE_BLOCK * TRACE_BLOCK:
-            raise BadInput(f"{path}:{number}: {len(ids)} hash_ids do not cover {recorded.prompt_tokens} tokens")
-        yield recorded
-
-
-def _read_azure(path: Path, text: str) -> Iterator[Recorded]:
-    first: datetime | None = None
-    for number, row in enumerate(csv.reader(io.StringIO(text)), start=1):
-        if number == 1:
-            continue
-        try:
-            moment = datetime.fromisoformat(row[0][:26])
-            prompt, output = int(row[1]), int(row[2])
-        except (ValueError, IndexError) as error:
-            raise BadInput(f"{path}:{number}: not an Azure request ({error}): {','.join(row)[:80]!r}") from error
-        first = first or moment
-        yield Recorded((moment - first).total_seconds(), max(1, prompt), output, ())
 
 
 def prepare(workload: Workload, *, block_tokens: int, context: int, duration_s: float, seed: int) -> Arrivals:
@@ -125,21 +58,56 @@ def prepare(workload: Workload, *, block_tokens: int, context: int, duration_s: 
             f"{span:g} trace tokens, which neither divide nor are a multiple of {TRACE_BLOCK}"
         )
     rng = random.Random(f"{seed}:workload")
-    requests: list[Arrival] = []
-    clipped = 0
+    found = _Replay(workload, int(span), block_tokens, context)
     mooncake = False
     for number, row in enumerate(read_trace(path)):
         mooncake = mooncake or bool(row.hash_ids)
         at_s = (row.at_s + (rng.random() * _SPREAD_S if mooncake else 0.0) - workload.offset_s) / workload.compress
         if not 0 <= at_s < duration_s or (at_s < workload.ramp_s and rng.random() >= at_s / workload.ramp_s):
             continue
-        arrival, was_clipped = _scale(row, number, round(at_s * 1e9), workload, int(span), block_tokens, context)
-        requests.append(arrival)
-        clipped += was_clipped
-    if not requests:
+        try:
+            found.append(row, number, round(at_s * 1e9))
+        except OverflowError as error:
+            raise BadInput(f"{path}: request {number + 1}: a number has more than 64 bits") from error
+    if not len(found):
         raise BadInput(f"{path}: no request falls into the run; check workload.offset_s and duration_s")
-    requests.sort(key=lambda arrival: arrival.at_ns)
-    return Arrivals(requests, clipped)
+    found.sort()
+    return Arrivals(found, found.clipped)
+
+
+class _Replay(Sequence[Arrival]):
+    """The requests of one run, by time after ``sort``; ``clipped`` counts those that the model's context cut short."""
+
+    def __init__(self, workload: Workload, span: int, block_tokens: int, context: int) -> None:
+        self.clipped = 0
+        self._scaling = (workload, span, block_tokens, context)
+        self._rows = array("q")
+        self._ids = array("q")
+        self._order = np.zeros(0, np.int64)
+
+    def append(self, row: Recorded, number: int, at_ns: int) -> None:
+        """One more: ``row`` is the file's ``number``-th."""
+        self._rows.extend((at_ns, number, row.prompt_tokens, row.output_tokens, len(self._ids), len(row.hash_ids)))
+        self._ids.extend(row.hash_ids)
+        self.clipped += _scale(row, number, at_ns, *self._scaling)[1]
+
+    def sort(self) -> None:
+        """By time; at the same time in the file's order."""
+        self._order = np.argsort(np.frombuffer(self._rows, np.int64)[::6], kind="stable")
+
+    def __len__(self) -> int:
+        return len(self._rows) // 6
+
+    @overload
+    def __getitem__(self, index: int) -> Arrival: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Arrival]: ...
+    def __getitem__(self, index: int | slice) -> Arrival | list[Arrival]:
+        if isinstance(index, slice):
+            return [self[one] for one in range(*index.indices(len(self)))]
+        at = 6 * int(self._order[index])
+        at_ns, number, prompt, output, first, count = self._rows[at : at + 6]
+        return _scale(Recorded(0.0, prompt, output, tuple(self._ids[first : first + count])), number, at_ns, *self._scaling)[0]
 
 
 def _scale(

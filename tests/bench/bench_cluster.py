@@ -24,7 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collectors.sink import Signal
 from incidents.replay import RunnerName, play
-from instrumented_engine.clients.workload import read_trace, shipped_workloads
+from instrumented_engine.clients.traces import read_trace, shipped_workloads
 from instrumented_engine.scenario import Scenario
 
 FLEET: dict[str, Any] = {
@@ -121,11 +121,14 @@ def growth() -> None:
 
 
 def one(count: int) -> None:
-    """Run about ``count`` requests: the trace over and over, at one rate."""
+    """Run about ``count`` requests: the trace over and over, at one rate, on KV pools that 7,000 requests fill."""
     with tempfile.TemporaryDirectory() as folder:
         trace = Path(folder) / "trace.csv"
         rows = repeated(trace, count)
-        data = {**FLEET, "duration_s": rows / 6.0, "workload": {**FLEET["workload"], "file": str(trace), "compress": 1.0}}
+        data = {
+            **FLEET, "duration_s": rows / 6.0, "workload": {**FLEET["workload"], "file": str(trace), "compress": 1.0},
+            "replica": {"kv_blocks": 2_048, "block_tokens": 16},
+        }
         requests, _, cpu_s = cost(data)
     print(f"{requests:8d} {cpu_s:8.1f} {cpu_s / requests * 1e6:13.0f} {peak_mb():10.0f}")
 

@@ -149,7 +149,7 @@ def test_the_library_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_every_library_scenario_is_valid_and_names_a_shipped_workload() -> None:
     from incidents.library_index import incidents
-    from instrumented_engine.clients.workload import shipped_workloads
+    from instrumented_engine.clients.traces import shipped_workloads
 
     for entry in incidents():
         assert isinstance(entry.scenario, Scenario)

@@ -10,7 +10,7 @@ import pytest
 import zstandard
 
 from incidents.workloads.make_excerpts import EXCERPTS, HERE, Excerpt, decompressed, excerpt
-from instrumented_engine.clients.workload import read_trace, shipped_workloads
+from instrumented_engine.clients.traces import read_trace, shipped_workloads
 
 FULL = Path(__file__).resolve().parents[3] / "shared/data"
 

@@ -10,7 +10,8 @@ import pytest
 import zstandard
 
 from collectors.errors import BadInput
-from instrumented_engine.clients.workload import prepare, read_trace, shipped_workloads
+from instrumented_engine.clients.traces import read_trace, shipped_workloads
+from instrumented_engine.clients.workload import prepare
 from instrumented_engine.scenario import Workload
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
