@@ -5,7 +5,8 @@ machine does. Nothing in the loop may touch threads, sockets or wall time. Time 
 nanoseconds, timers of one instant fire in the order in which they were set.
 
 The loop keeps timers of its own instead of asyncio's: those order by float seconds, compare in Python, and copy a
-context each, which together was a sixth of a run.
+context each, which together was a sixth of a run. A task that sleeps awaits its timer itself, and goes on when that fires:
+a future in between would cost two more turns of the loop.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import selectors
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
 _SWEEP = 1_000
@@ -54,6 +55,48 @@ class Timer(asyncio.TimerHandle):
         self._callback(*self._args)
 
 
+class _Nap(Timer):
+    """A timer that a task awaits, by asyncio's protocol for futures of other makes (``_asyncio_future_blocking``)."""
+
+    __slots__ = ("_asyncio_future_blocking", "_wake")
+
+    def __init__(self, loop: VirtualLoop, due_ns: int) -> None:
+        self._loop = loop
+        self.due_ns = due_ns
+        self._cancelled = False
+        self._asyncio_future_blocking = False
+        self._wake: Callable[[_Nap], object] | None = None
+
+    def __await__(self) -> Generator[_Nap, None, None]:
+        self._asyncio_future_blocking = True
+        yield self
+
+    def get_loop(self) -> VirtualLoop:
+        """Whose time it is about."""
+        return self._loop
+
+    def add_done_callback(self, wake: Callable[[_Nap], object], *, context: object = None) -> None:
+        """Whom to wake; the task that awaits."""
+        self._wake = wake
+
+    def result(self) -> None:
+        """Raises CancelledError when it was cut short."""
+        if self._cancelled:
+            raise asyncio.CancelledError
+
+    def cancel(self, msg: object = None) -> bool:  # type: ignore[override]
+        """Wake the task at once, with an error."""
+        if self._cancelled or self._wake is None:
+            return False
+        super().cancel()
+        self._loop.call_soon(self._wake, self)
+        return True
+
+    def _run(self) -> None:
+        if self._wake is not None:
+            self._wake(self)
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop whose clock jumps. ``now_ns`` is nanoseconds since the loop's own zero."""
 
@@ -92,18 +135,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if not task.cancelled() and (error := task.exception()) is not None:
             self.call_at_ns(self.now_ns, _raise, error)
 
-    async def sleep_until_ns(self, at_ns: int) -> None:
-        """Return at ``at_ns`` exactly, or at once when that has passed."""
+    def sleep_until_ns(self, at_ns: int) -> Awaitable[None]:
+        """Return at ``at_ns`` exactly, or at once when that has passed. To be awaited by a task, where it is called."""
         if at_ns <= self.now_ns:
-            await asyncio.sleep(0)
-            return
-        future: asyncio.Future[None] = self.create_future()
-        self.call_at_ns(at_ns, _wake, future)
-        await future
+            return asyncio.sleep(0)
+        nap = _Nap(self, at_ns)
+        self._set += 1
+        heapq.heappush(self._timers, (at_ns, self._set, nap))
+        return nap
 
-    async def sleep_ns(self, duration_ns: int) -> None:
+    def sleep_ns(self, duration_ns: int) -> Awaitable[None]:
         """Sleep ``duration_ns`` of virtual time."""
-        await self.sleep_until_ns(self.now_ns + duration_ns)
+        return self.sleep_until_ns(self.now_ns + duration_ns)
 
     def _run_once(self) -> None:
         """One turn of the loop (overrides asyncio's): what is ready, or the next timers. Raises Stalled without either."""
@@ -135,11 +178,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if not timers:
             raise Stalled("nothing is ready, no timer is set, and the run is not over")
         self.now_ns = max(self.now_ns, timers[0][0])
-
-
-def _wake(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def _raise(error: BaseException) -> None:

@@ -47,6 +47,9 @@ class LiveCohort:
 
     def requests(self, arrival: Arrival) -> Iterator[tuple[float, Arrival]]:
         """What becomes of one recorded request: (seconds later, request), none or several."""
+        if self.users_factor == self.turns_factor == 1.0:
+            yield 0.0, self._shaped(arrival, 0)
+            return
         luck = random.Random(f"{self._seed}:{self.settings.name}:{arrival.session}")
         for user in range(self._draw(self.users_factor, luck)):
             turn_luck = random.Random(f"{self._seed}:{arrival.session}:{user}:{arrival.at_ns}")

@@ -72,14 +72,17 @@ class ExpertRanks:
         """By how many ns the slowest rank lengthens the step."""
         if not plan.parts:
             return 0
-        idle = self._idle_ranks(plan)
-        if any(rank.hung for rank in self.ranks) or (idle and not self.dummy_batch_on_idle):
+        idle, slowest = self._idle_ranks(plan), 1.0
+        for rank in self.ranks:
+            if rank.hung:
+                return self._hang()
+            slowest = min(slowest, rank.rank_speed)
+        if idle and not self.dummy_batch_on_idle:
             return self._hang()
         self.dummy_batches += idle
         self._loads.append(output.expert_load)
         if len(self._loads) >= _LOOK_STEPS:
             self._take_in()
-        slowest = min(rank.rank_speed for rank in self.ranks)
         extra = self._compute_ns(plan) * self._settings.moe_share * (self._uneven - 1.0) if self._uneven > 1.0 else 0.0
         if slowest < 1.0:
             extra += (duration_ns + extra) * (1.0 / slowest - 1.0)

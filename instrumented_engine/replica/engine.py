@@ -175,14 +175,12 @@ class Engine:
 
     def _drawn_by_content(self, plan: Plan, draw: Callable[..., NDArray[np.int32]]) -> NDArray[np.int32]:
         """The step's expert load, where cohorts differ in what they talk about."""
-        decoding: dict[str, int] = {}
+        of_decodes = [part.sequence.attempt.cohort.content for part in plan.parts if part.decode]
+        decoding: dict[str, int] = {content: of_decodes.count(content) for content in dict.fromkeys(of_decodes)}
         prefills: dict[str, list[int]] = {}
-        for part in plan.parts:
-            content = part.sequence.attempt.cohort.content
-            if part.decode:
-                decoding[content] = decoding.get(content, 0) + 1
-            else:
-                prefills.setdefault(content, []).append(part.count)
+        for part in plan.parts if plan.prefill_tokens else ():
+            if not part.decode:
+                prefills.setdefault(part.sequence.attempt.cohort.content, []).append(part.count)
         contents = {**decoding, **prefills}
         loads = [draw(self.number, decoding.get(one, 0), prefills.get(one, []), one) for one in contents]
         return sum(loads[1:], loads[0]) if loads else draw(self.number, 0, [])

@@ -99,6 +99,32 @@ def test_asyncio_s_own_time_outs_run_on_virtual_time() -> None:
     run_virtual(main(), loop)
 
 
+def test_a_sleep_that_is_cut_short_ends_then_and_is_never_woken_again() -> None:
+    loop = VirtualLoop()
+    ended: list[tuple[str, int]] = []
+
+    async def sleeper(name: str) -> None:
+        try:
+            await loop.sleep_until_ns(100)
+            ended.append((name, loop.now_ns))
+        except asyncio.CancelledError:
+            ended.append((f"{name} cut", loop.now_ns))
+
+    async def main() -> None:
+        early, late, same = (loop.create_task(sleeper(name)) for name in ("early", "late", "same"))
+        loop.call_at_ns(50, early.cancel)
+        loop.call_at_ns(150, late.cancel)
+        loop.call_at_ns(100, same.cancel)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1e-6):
+                await loop.sleep_ns(5_000)
+        assert loop.now_ns == 1_000
+        await loop.sleep_ns(10_000)
+
+    run_virtual(main(), loop)
+    assert ended == [("early cut", 50), ("late", 100), ("same cut", 100)]
+
+
 def test_an_error_in_a_timer_ends_the_run() -> None:
     loop = VirtualLoop()
 
