@@ -69,14 +69,13 @@ class Engine:
         self._draw = runner.draw if isinstance(runner, DrawingRunner) else None
         self._on_step = on_step
         self._on_sequence_done = on_sequence_done
-        self._work = asyncio.Event()
+        self._work: asyncio.Future[None] = loop.create_future()
         self._stalled_until_ns = 0
         self.lives = 0
 
     def held_keys(self) -> list[int]:
         """All prefix block keys that this replica can serve from its cache, as it announces them."""
-        held = self.pool.keys()
-        return [self.stream.name_of(key) for key in held]
+        return list(map(self.stream.name_of, self.pool.keys()))
 
     @property
     def full(self) -> bool:
@@ -96,7 +95,7 @@ class Engine:
             self._ended(sequence, "unservable", "error")
             return
         self.scheduler.add(sequence)
-        self._work.set()
+        self._wake()
 
     def _never_fits(self, sequence: Sequence) -> bool:
         """Whether the whole pool is too small for the prompt and the answer that the model's limit allows."""
@@ -136,12 +135,16 @@ class Engine:
         for tell in self.on_lost:
             tell()
 
+    def _wake(self) -> None:
+        if not self._work.done():
+            self._work.set_result(None)
+
     async def run(self) -> None:
         """Step for ever."""
         while True:
             if self.scheduler.idle:
-                self._work.clear()
-                await self._work.wait()
+                self._work = self._loop.create_future()
+                await self._work
             if self._stalled_until_ns > self._loop.now_ns:
                 await self._loop.sleep_until_ns(self._stalled_until_ns)
                 continue
@@ -181,8 +184,7 @@ class Engine:
         for part in plan.parts if plan.prefill_tokens else ():
             if not part.decode:
                 prefills.setdefault(part.sequence.attempt.cohort.content, []).append(part.count)
-        contents = {**decoding, **prefills}
-        loads = [draw(self.number, decoding.get(one, 0), prefills.get(one, []), one) for one in contents]
+        loads = [draw(self.number, decoding.get(one, 0), prefills.get(one, []), one) for one in {**decoding, **prefills}]
         return sum(loads[1:], loads[0]) if loads else draw(self.number, 0, [])
 
     @staticmethod
@@ -261,7 +263,7 @@ class Engine:
         sequence.hold(blocks, self._loop.now_ns)
         sequence.enter(State.DECODE, self._loop.now_ns, "adopted")
         self.scheduler.running.append(sequence)
-        self._work.set()
+        self._wake()
 
     def abort(self, sequence: Sequence) -> None:
         """Drop a sequence that waits or runs here, with an error."""

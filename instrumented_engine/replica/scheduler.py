@@ -87,10 +87,12 @@ class Scheduler:
         """Decide the next step and allocate its blocks."""
         plan = Plan()
         self._schedule_decodes(plan, now_ns)
-        budget = self.cost.prefill_budget(plan.decoding, self.step_target_ns)
-        budget = self._schedule_running_prefills(plan, budget, now_ns)
-        if not plan.preempted:
-            self._admit(plan, budget, now_ns)
+        unfilled = [sequence for sequence in self.running if not sequence.filled]
+        if unfilled or self.waiting:
+            budget = self.cost.prefill_budget(plan.decoding, self.step_target_ns)
+            budget = self._schedule_running_prefills(unfilled, plan, budget, now_ns)
+            if not plan.preempted:
+                self._admit(plan, budget, now_ns)
         return plan
 
     def _schedule_decodes(self, plan: Plan, now_ns: int) -> None:
@@ -103,8 +105,8 @@ class Scheduler:
                 parts.append(Part(sequence, computed, 1, True, True))
                 plan.decoding += 1
 
-    def _schedule_running_prefills(self, plan: Plan, budget: int, now_ns: int) -> int:
-        for sequence in [s for s in self.running if not s.filled]:
+    def _schedule_running_prefills(self, unfilled: list[Sequence], plan: Plan, budget: int, now_ns: int) -> int:
+        for sequence in unfilled:
             if budget <= 0:
                 break
             if sequence.state is not State.PREEMPTED:
