@@ -11,6 +11,7 @@ VERBS = {
     "demo": ("incidents.commands.demo", "the first incident end to end: replay, collect, investigate, print"),
     "incidents": ("incidents.commands.incidents", "list the incidents of the library"),
     "replay": ("incidents.commands.replay", "run one incident on the engine and fill a store"),
+    "verify": ("incidents.commands.verify", "prove an incident's labels by taking its parts away, one at a time"),
     "investigate": ("analysis.commands.investigate", "say what set an outage off, what fed it, what kept it burning"),
     "collect": ("collectors.commands.collect", "receive OTLP over HTTP and gRPC into a store"),
     "seal": ("collectors.commands.seal", "write one portable .duckdb with a window's rows"),

@@ -90,7 +90,7 @@ def play(
 
     ``on_progress`` is told the virtual seconds played. Raises what the sink raises.
     """
-    return _run(scenario, *_prepared(scenario, runner), sink, on_progress)
+    return _run(scenario, *prepared(scenario, runner), sink, on_progress)
 
 
 def replay(
@@ -109,13 +109,14 @@ def replay(
     check(scenario)
     if out.exists() and any(out.iterdir()):
         raise BadInput(f"{out}: is not empty; give a new folder for the store")
-    engine, arrivals = _prepared(scenario, runner)
+    engine, arrivals = prepared(scenario, runner)
     with Intake.open(out, on_synced) as intake:
         played = _run(scenario, engine, arrivals, DrainingSink(intake), on_progress)
     return Replayed(played.sha256, played.requests, played.clipped, out)
 
 
-def _prepared(scenario: Scenario, runner: RunnerName) -> tuple[Runner, Arrivals]:
+def prepared(scenario: Scenario, runner: RunnerName) -> tuple[Runner, Arrivals]:
+    """The runner and the arrivals of one run of ``scenario``. Raises BadInput for one that cannot be."""
     check(scenario)
     engine = make_runner(runner, scenario)
     arrivals = prepare(

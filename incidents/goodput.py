@@ -1,0 +1,85 @@
+"""What users got of a run, asked of the users themselves and not of the telemetry: the yardstick for labels.
+
+A user is served when any attempt at their request is answered before they lose patience. Users count in the window in
+which they came, so that an answer that took minutes does not make a bad minute good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from incidents.replay import prepared
+from instrumented_engine.cluster import Cluster
+from instrumented_engine.replica.engine import Engine
+from instrumented_engine.replica.sequence import Sequence as EngineSequence
+from instrumented_engine.replica.step_record import StepRecord
+from instrumented_engine.routing.door import AttemptRecord
+from instrumented_engine.scenario import Scenario
+
+WINDOW_S = 30.0
+_LAST_S = 90.0
+"""Who comes so late may still be waiting when the run ends, and is not counted."""
+
+
+class Window(NamedTuple):
+    """Users who came within ``WINDOW_S`` from ``at_s`` on (seconds since the scenario's start), and how many were served."""
+
+    at_s: float
+    users: int
+    served: int
+
+    @property
+    def share(self) -> float:
+        """The served ones' share; 1 when nobody came."""
+        return self.served / self.users if self.users else 1.0
+
+
+class Users:
+    """An observer that remembers of each request of ``cohorts`` when it came and whether it was served."""
+
+    def __init__(self, cohorts: Collection[str]) -> None:
+        self.cohorts = frozenset(cohorts)
+        self.requests: dict[str, tuple[int, bool]] = {}
+
+    def on_attempt(self, record: AttemptRecord) -> None:
+        """One attempt ended."""
+        attempt = record.attempt
+        if attempt.cohort.name in self.cohorts:
+            first_ns, served = self.requests.get(attempt.request_id, (record.start_ns, False))
+            self.requests[attempt.request_id] = min(first_ns, record.start_ns), served or record.outcome == "ok"
+
+    def on_start(self, cluster: Cluster) -> None:
+        """Nothing to prepare."""
+
+    def on_sequence_done(self, engine: Engine, sequence: EngineSequence) -> None:
+        """Engines are not asked."""
+
+    def on_step(self, engine: Engine, record: StepRecord) -> None:
+        """Engines are not asked."""
+
+    def on_action(self, kind: str, entity: str, summary: str, at_ns: int) -> None:
+        """Operators are not asked."""
+
+    def on_tick(self, cluster: Cluster) -> None:
+        """Nothing to do."""
+
+
+def goodput(scenario: Scenario, cohorts: Collection[str]) -> list[Window]:
+    """Play ``scenario`` with the recorded runner and ask the users of ``cohorts``, window by window. Raises BadInput."""
+    runner, arrivals = prepared(scenario, "recorded")
+    users = Users(cohorts)
+    Cluster(scenario, arrivals, runner, users, lambda key, count, vocabulary: []).run()
+    count = max(1, int((scenario.duration_s - _LAST_S) // WINDOW_S))
+    came, served = [0] * count, [0] * count
+    for first_ns, answered in users.requests.values():
+        number = int((first_ns / 1e9 - scenario.warm_up_s) // WINDOW_S)
+        if 0 <= number < count:
+            came[number] += 1
+            served[number] += answered
+    return [Window(i * WINDOW_S, *both) for i, both in enumerate(zip(came, served, strict=True))]
+
+
+def lost(windows: Sequence[Window]) -> int:
+    """How many users were not served: the area of an outage."""
+    return sum(window.users - window.served for window in windows)

@@ -1,0 +1,186 @@
+"""What really happened in an incident, and how to prove it: ``truth.toml``, for scoring and ``flashover verify`` alone.
+
+Each role says how to take its part away, since a label that no experiment bears out is an opinion: ``without`` from the
+start, ``undo`` or ``cut`` late in the run. Roles as in Google's metastable-failure work: the *trigger* is the first
+mechanism that failed, an *amplifier* makes it larger, a *sustainer* keeps the service down when the trigger has gone.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from analysis.mechanisms import catalogue
+from collectors.errors import BadInput
+from instrumented_engine.loading import read_toml, validated
+from instrumented_engine.rooms import entities
+from instrumented_engine.scenario import Scenario
+from instrumented_engine.scenario.strict import Strict
+
+
+class Without(Strict):
+    """A part taken away from the start: ``actions`` of the scenario left out, by number from 0; ``set``: dotted keys of the
+    scenario with other values, as for ``flashover replay --set``."""
+
+    actions: tuple[int, ...] = ()
+    set: dict[str, Any] = Field(default_factory=dict)
+
+
+class Intervention(Strict):
+    """Something done to the fleet late in a run, as an action of a scenario; what it sets stays set."""
+
+    do: str
+    target: str
+    key: str = ""
+    value: float | bool | int | str | None = None
+
+    def at(self, at_s: float) -> dict[str, Any]:
+        """The action."""
+        return {**self.model_dump(), "at_s": at_s, "until_s": "end" if self.do == "set" else None}
+
+
+class Late(Strict):
+    """What is done late: ``end`` ends actions of the scenario, by number from 0, ``do`` does something more."""
+
+    end: tuple[int, ...] = ()
+    do: tuple[Intervention, ...] = ()
+
+
+class Initiator(Strict):
+    """The change or demand event that began it."""
+
+    kind: str
+    entity: str
+    at_s: float = Field(ge=0)
+    without: Without
+
+
+class Trigger(Strict):
+    """The first component and mechanism that failed, at some time within ``onset_s``. ``undo``: what takes it away late."""
+
+    entity: str
+    mechanism: str
+    onset_s: tuple[float, float]
+    without: Without
+    undo: Late | None = None
+
+
+class Amplifier(Strict):
+    """What made it larger."""
+
+    mechanism: str
+    entity: str = ""
+    without: Without
+
+
+class Sustainer(Strict):
+    """A loop that kept it down after its trigger had gone. ``cut``: what breaks the loop late."""
+
+    mechanism: str
+    cohorts: tuple[str, ...] = ()
+    cut: Late
+
+
+class Decoy(Strict):
+    """Something that changed and had no part in it."""
+
+    what: str
+    without: Without
+
+
+class Impact(Strict):
+    """What the users of ``cohorts`` saw: when it began, and by when it was over."""
+
+    outage_from_s: tuple[float, float]
+    recovered_by_s: tuple[float, float]
+    cohorts: tuple[str, ...]
+
+
+class Proof(Strict):
+    """The experiments: ``without`` is left out of all of them (the operator's cure, which would hide what follows), late
+    interventions come at ``late_s``, and runs last ``duration_s``."""
+
+    late_s: float = Field(gt=0)
+    duration_s: float = Field(gt=0)
+    without: Without = Without()
+
+
+class Truth(Strict):
+    """A ``truth.toml``."""
+
+    initiator: Initiator | None = None
+    triggers: tuple[Trigger, ...] = ()
+    amplifiers: tuple[Amplifier, ...] = ()
+    sustainers: tuple[Sustainer, ...] = ()
+    decoys: tuple[Decoy, ...] = ()
+    impact: Impact
+    proof: Proof
+
+    def withouts(self) -> Iterator[tuple[str, Without]]:
+        """Every ``without``, with its place in the file."""
+        yield "proof", self.proof.without
+        if self.initiator:
+            yield "initiator", self.initiator.without
+        for role in ("triggers", "amplifiers", "decoys"):
+            for number, part in enumerate(getattr(self, role)):
+                yield f"{role}.{number}", part.without
+
+
+def load_truth(path: Path, scenario: Scenario) -> Truth:
+    """Read ``path``, the truth of ``scenario``. Raises BadInput that names the file, the key, the value and the fix."""
+    truth = validated(path, read_toml(path), Truth)
+    if found := list(_problems(truth, scenario)):
+        raise BadInput("\n".join(f"{path}: {problem}" for problem in found))
+    return truth
+
+
+def _problems(truth: Truth, scenario: Scenario) -> Iterator[str]:
+    known = entities(scenario)
+    named = [("initiator.entity", truth.initiator.entity)] if truth.initiator else []
+    named += [(f"triggers.{i}.entity", trigger.entity) for i, trigger in enumerate(truth.triggers)]
+    named += [(f"amplifiers.{i}.entity", part.entity) for i, part in enumerate(truth.amplifiers) if part.entity]
+    for where, entity in named:
+        if entity not in known:
+            yield f"{where} = {entity!r}: does not exist in this scenario; {_near(entity, list(known))}"
+    mechanisms = list(catalogue())
+    for role in ("triggers", "amplifiers", "sustainers"):
+        for i, part in enumerate(getattr(truth, role)):
+            if part.mechanism not in mechanisms:
+                yield f"{role}.{i}.mechanism = {part.mechanism!r}: not in the catalogue; {_near(part.mechanism, mechanisms)}"
+    for where, without in truth.withouts():
+        for number in without.actions:
+            if not 0 <= number < len(scenario.actions):
+                yield f"{where}.without.actions: there is no action {number}; the scenario has {len(scenario.actions)}, from 0"
+    late = [(f"triggers.{i}.undo", trigger.undo) for i, trigger in enumerate(truth.triggers) if trigger.undo]
+    late += [(f"sustainers.{i}.cut", part.cut) for i, part in enumerate(truth.sustainers)]
+    for where, number in ((where, number) for where, one in late for number in one.end):
+        if not (0 <= number < len(scenario.actions) and scenario.actions[number].do == "set"):
+            yield f"{where}.end: action {number} is none that sets something for a time; give the number of one, from 0"
+        elif scenario.actions[number].at_s >= truth.proof.late_s:
+            yield f"{where}.end: action {number} has not begun at proof.late_s = {truth.proof.late_s:g}; give a later time"
+    cohorts = [cohort.name for cohort in scenario.cohorts]
+    for name in (*truth.impact.cohorts, *(name for part in truth.sustainers for name in part.cohorts)):
+        if name not in cohorts:
+            yield f"cohorts: {name!r} does not exist in this scenario; {_near(name, cohorts)}"
+    yield from _times(truth, scenario)
+
+
+def _times(truth: Truth, scenario: Scenario) -> Iterator[str]:
+    spans = [(f"triggers.{i}.onset_s", trigger.onset_s) for i, trigger in enumerate(truth.triggers)]
+    spans += [("impact.outage_from_s", truth.impact.outage_from_s), ("impact.recovered_by_s", truth.impact.recovered_by_s)]
+    for where, (low, high) in spans:
+        if not 0 <= low <= high <= scenario.duration_s:
+            yield f"{where} = [{low:g}, {high:g}]: must rise and lie within the run, 0 to {scenario.duration_s:g}"
+    if truth.initiator and truth.initiator.at_s > scenario.duration_s:
+        yield f"initiator.at_s = {truth.initiator.at_s:g}: lies after the end of the run ({scenario.duration_s:g})"
+    if truth.proof.late_s >= truth.proof.duration_s:
+        yield f"proof.late_s = {truth.proof.late_s:g}: must lie before proof.duration_s = {truth.proof.duration_s:g}"
+
+
+def _near(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(known))}"
