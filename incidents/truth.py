@@ -110,14 +110,14 @@ class Proof(Strict):
 
 
 class Truth(Strict):
-    """A ``truth.toml``."""
+    """A ``truth.toml``. Without ``impact``: users noticed nothing, and nothing but decoys has a part in that."""
 
     initiator: Initiator | None = None
     triggers: tuple[Trigger, ...] = ()
     amplifiers: tuple[Amplifier, ...] = ()
     sustainers: tuple[Sustainer, ...] = ()
     decoys: tuple[Decoy, ...] = ()
-    impact: Impact
+    impact: Impact | None = None
     proof: Proof
 
     def withouts(self) -> Iterator[tuple[str, Without]]:
@@ -163,7 +163,8 @@ def _problems(truth: Truth, scenario: Scenario) -> Iterator[str]:
         elif scenario.actions[number].at_s >= truth.proof.late_s:
             yield f"{where}.end: action {number} has not begun at proof.late_s = {truth.proof.late_s:g}; give a later time"
     cohorts = [cohort.name for cohort in scenario.cohorts]
-    for name in (*truth.impact.cohorts, *(name for part in truth.sustainers for name in part.cohorts)):
+    judged = truth.impact.cohorts if truth.impact else ()
+    for name in (*judged, *(name for part in truth.sustainers for name in part.cohorts)):
         if name not in cohorts:
             yield f"cohorts: {name!r} does not exist in this scenario; {_near(name, cohorts)}"
     yield from _times(truth, scenario)
@@ -171,7 +172,10 @@ def _problems(truth: Truth, scenario: Scenario) -> Iterator[str]:
 
 def _times(truth: Truth, scenario: Scenario) -> Iterator[str]:
     spans = [(f"triggers.{i}.onset_s", trigger.onset_s) for i, trigger in enumerate(truth.triggers)]
-    spans += [("impact.outage_from_s", truth.impact.outage_from_s), ("impact.recovered_by_s", truth.impact.recovered_by_s)]
+    if truth.impact:
+        spans += [(f"impact.{key}", getattr(truth.impact, key)) for key in ("outage_from_s", "recovered_by_s")]
+    elif truth.initiator or truth.triggers or truth.amplifiers or truth.sustainers:
+        yield "impact: is missing, yet there are roles; say what users saw, or keep decoys alone"
     for where, (low, high) in spans:
         if not 0 <= low <= high <= scenario.duration_s:
             yield f"{where} = [{low:g}, {high:g}]: must rise and lie within the run, 0 to {scenario.duration_s:g}"

@@ -14,8 +14,9 @@ from functools import partial
 from multiprocessing import get_context
 from typing import Any
 
+from collectors.errors import BadInput
 from incidents.goodput import WINDOW_S, Window, goodput, lost
-from incidents.truth import Late, Truth, Without
+from incidents.truth import Impact, Late, Truth, Without
 from instrumented_engine.loading import put
 from instrumented_engine.rooms import check
 from instrumented_engine.scenario import Scenario
@@ -24,6 +25,8 @@ WELL, DOWN = 0.9, 0.5
 """Shares of users served: at least ``WELL`` is health, less than ``DOWN`` an outage."""
 SMALLER, SAME = 0.9, 0.05
 """Without an amplifier at most so large a part of the users is lost; without a decoy it differs by no more than that."""
+_FEW = 3
+"""Users who may be lost or not by the grain of a run."""
 _SETTLED = 4
 """So many last windows show how a run ends."""
 
@@ -51,13 +54,17 @@ def verify(
     jobs: int = 1,
     on_done: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Finding]:
-    """Run every experiment for every seed, ``jobs`` at a time, and judge each label. ``on_done``: (done, of how many)."""
+    """Run every experiment for every seed, ``jobs`` at a time, and judge each label. ``on_done``: (done, of how many).
+
+    Raises BadInput when a run outlasts its workload.
+    """
     runs = {(name, seed): one for seed in seeds for name, one in experiments(scenario, truth, seed).items()}
     for one in runs.values():
         check(one)
+    cohorts = truth.impact.cohorts if truth.impact else [cohort.name for cohort in scenario.cohorts]
     seen: dict[tuple[str, int], list[Window]] = {}
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        waiting = {pool.submit(goodput, one, truth.impact.cohorts): key for key, one in runs.items()}
+        waiting = {pool.submit(goodput, one, cohorts): key for key, one in runs.items()}
         try:
             for number, future in enumerate(as_completed(waiting), start=1):
                 seen[waiting[future]] = future.result()
@@ -65,6 +72,10 @@ def verify(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    for (name, _), windows in seen.items():
+        if not windows[-1].users:
+            raise BadInput(f"{name}: nobody comes at {windows[-1].at_s:.0f} s, the workload is over by then, and how the run "
+                           "ends shows nothing; give a shorter proof.duration_s")
     return [
         Finding(label, claim, {seed: held for seed, (held, _) in by_seed.items()}, {s: saw for s, (_, saw) in by_seed.items()})
         for label, claim, judge in _labels(truth)
@@ -121,7 +132,11 @@ Judge = Callable[[Seen], tuple[bool, str]]
 
 def _labels(truth: Truth) -> Iterator[tuple[str, str, Judge]]:
     """Each label of ``truth``: its name, what it claims, and its judge."""
-    yield "impact", "it happens as told", partial(_as_told, truth)
+    if truth.impact:
+        earliest = truth.initiator.at_s if truth.initiator else truth.impact.outage_from_s[0]
+        yield "impact", "it happens as told", partial(_as_told, truth.impact, earliest)
+    else:
+        yield "no impact", "nobody notices", partial(_well, "told")
     if truth.initiator:
         yield f"initiator {truth.initiator.kind}", "without it there is no outage", partial(_well, "initiator")
     for i, trigger in enumerate(truth.triggers):
@@ -162,12 +177,12 @@ def _smaller(name: str, seen: Seen) -> tuple[bool, str]:
 
 def _same(name: str, seen: Seen) -> tuple[bool, str]:
     before, after = lost(seen["uncured"]), lost(seen[name])
-    return abs(after - before) <= SAME * before, f"{before} users lost with it, {after} without"
+    return abs(after - before) <= max(SAME * before, _FEW), f"{before} users lost with it, {after} without"
 
 
-def _as_told(truth: Truth, seen: Seen) -> tuple[bool, str]:
-    """Healthy before, down from when ``impact`` says, and well again by when it says."""
-    impact, windows = truth.impact, seen["told"]
+def _as_told(impact: Impact, earliest_s: float, seen: Seen) -> tuple[bool, str]:
+    """Healthy until ``earliest_s``, down from when ``impact`` says, and well again by when it says."""
+    windows = seen["told"]
     down = [window.at_s for window in windows if window.share < DOWN]
     ill = [window.at_s for window in windows if window.share < WELL]
     if not down:
@@ -175,9 +190,8 @@ def _as_told(truth: Truth, seen: Seen) -> tuple[bool, str]:
     begun, well_from = min(down), max(ill) + WINDOW_S
     if well_from > windows[-1].at_s:
         return False, f"down from {begun:.0f} s, ill to the end"
-    earliest = impact.outage_from_s[0] if truth.initiator is None else truth.initiator.at_s
     held = (
-        min(ill) >= earliest - WINDOW_S
+        min(ill) >= earliest_s - WINDOW_S
         and impact.outage_from_s[0] - WINDOW_S <= begun <= impact.outage_from_s[1]
         and impact.recovered_by_s[0] - WINDOW_S <= well_from <= impact.recovered_by_s[1] + WINDOW_S
     )

@@ -126,6 +126,24 @@ def test_experiments_differ_in_one_part_and_share_their_luck(scenario: Path) -> 
     assert lost(windows["triggers.0"]) == 0 < lost(windows["uncured"])
 
 
+def test_a_run_that_outlasts_its_workload_proves_nothing(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth(scenario, ("duration_s = 400", "duration_s = 600"))
+    assert main(["verify", str(scenario), "--seeds", "1"]) == 2
+    assert "the workload is over by then" in capsys.readouterr().err
+
+
+def test_a_healthy_run_has_decoys_alone(tmp_path: Path, scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    calm = tmp_path / "scenario.toml"
+    calm.write_text(scenario.read_text().replace("value = 0.1", "value = 0.9"))
+    told = TRUTH[TRUTH.index("[[decoys]]") : TRUTH.index("[impact]")] + TRUTH[TRUTH.index("[proof]") :]
+    calm.with_name("truth.toml").write_text(told)
+    assert main(["verify", str(calm), "--seeds", "1"]) == 0
+    assert "nobody notices" in capsys.readouterr().out
+    calm.with_name("truth.toml").write_text(TRUTH[: TRUTH.index("[impact]")] + TRUTH[TRUTH.index("[proof]") :])
+    assert main(["verify", str(calm), "--seeds", "1"]) == 2
+    assert "impact: is missing, yet there are roles" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("old", "new", "part"), [
     ('replica:r0"\nmech', 'replica:r7"\nmech', "triggers.0.entity = 'replica:r7': does not exist in this scenario; did you"),
     ("slow_replica", "slow_replika", "triggers.0.mechanism = 'slow_replika': not in the catalogue; did you mean 'slow_rep"),
