@@ -7,7 +7,6 @@ exist or a value of the wrong type is refused with the file's and the key's name
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import tomllib
 import types
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from analysis.signals import SIGNALS, Direction
-from collectors.errors import BadInput
+from collectors.errors import BadInput, nearest
 from collectors.schema import ENTITY_KINDS
 
 
@@ -93,7 +92,8 @@ def load_catalogue(folder: Path) -> dict[str, Mechanism]:
         for key in ("loops", "look_alikes"):
             for name in getattr(mechanism, key):
                 if name not in found:
-                    raise BadInput(f"{folder}/{mechanism.name}.toml: {key}: there is no mechanism {name!r}{_near(name, found)}")
+                    where = f"{folder}/{mechanism.name}.toml: {key}"
+                    raise BadInput(f"{where}: there is no mechanism {name!r}; {nearest(name, found)}")
     return found
 
 
@@ -115,11 +115,11 @@ def _check(mechanism: Mechanism, path: Path) -> None:
     for where, name in [*((f"moves.{i}.signal", m.signal) for i, m in enumerate(mechanism.moves)),
                         *((f"path.{i}.signals", name) for i, hop in enumerate(mechanism.path) for name in hop.signals)]:
         if name not in SIGNALS:
-            raise BadInput(f"{path}: {where} = {name!r} is no signal{_near(name, SIGNALS)}")
+            raise BadInput(f"{path}: {where} = {name!r} is no signal; {nearest(name, SIGNALS)}")
     for where, kind in [("entity_kind", mechanism.entity_kind),
                         *((f"path.{i}.kind", hop.kind) for i, hop in enumerate(mechanism.path))]:
         if kind not in ENTITY_KINDS:
-            raise BadInput(f"{path}: {where} = {kind!r} is no kind of entity{_near(kind, ENTITY_KINDS)}")
+            raise BadInput(f"{path}: {where} = {kind!r} is no kind of entity; {nearest(kind, ENTITY_KINDS)}")
     for i, move in enumerate(mechanism.moves):
         if move.role == "signature" and SIGNALS[move.signal].kind != mechanism.entity_kind:
             raise BadInput(f"{path}: moves.{i}.signal = {move.signal!r} is measured on {SIGNALS[move.signal].kind}, "
@@ -133,11 +133,6 @@ def _check(mechanism: Mechanism, path: Path) -> None:
         raise BadInput(f"{path}: moves = ... has no signature; give one of its moves role = 'signature'")
 
 
-def _near(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(known)}"
-
-
 def _build(kind: Any, data: Any, path: Path, where: str) -> Any:
     if not isinstance(data, dict):
         raise BadInput(f"{path}: {where.rstrip('.')} must be a table, not {data!r}")
@@ -145,7 +140,7 @@ def _build(kind: Any, data: Any, path: Path, where: str) -> Any:
     fields = {item.name: item for item in dataclasses.fields(kind)}
     for key in data:
         if key not in fields:
-            raise BadInput(f"{path}: unknown key {where + key!r} (value {data[key]!r}){_near(key, fields)}")
+            raise BadInput(f"{path}: unknown key {where + key!r} (value {data[key]!r}); {nearest(key, fields)}")
     for name, item in fields.items():
         if name not in data and item.default is dataclasses.MISSING:
             raise BadInput(f"{path}: key {where + name!r} is missing; add it")

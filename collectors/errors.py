@@ -5,6 +5,15 @@ Exit codes: 0 done, 1 finding (``store check`` found damage), 2 usage or bad inp
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """The end of a message about an unknown ``name``: the one that was perhaps meant, or all there are."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
+
 
 class FlashoverError(Exception):
     """A message for the user: names the file, the key, the bad value and the fix. Printed without a traceback."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
-from collectors.errors import BadInput
+from collectors.errors import BadInput, nearest
 from instrumented_engine.loading import load_scenario
 from instrumented_engine.scenario import Scenario
 
@@ -35,7 +34,5 @@ def scenario_path(name: str) -> Path:
     path = LIBRARY / name / "scenario.toml"
     if path.exists():
         return path
-    slugs = [folder.parent.name for folder in LIBRARY.glob("*/scenario.toml")]
-    near = difflib.get_close_matches(name, slugs, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(slugs))}"
-    raise BadInput(f"no incident {name!r} in the library; {hint}")
+    slugs = sorted(folder.parent.name for folder in LIBRARY.glob("*/scenario.toml"))
+    raise BadInput(f"no incident {name!r} in the library; {nearest(name, slugs)}")

@@ -7,7 +7,6 @@ mechanism that failed, an *amplifier* makes it larger, a *sustainer* keeps the s
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 from pydantic import Field
 
 from analysis.mechanisms import catalogue
-from collectors.errors import BadInput
+from collectors.errors import BadInput, nearest
 from instrumented_engine.loading import read_toml, validated
 from instrumented_engine.rooms import entities
 from instrumented_engine.scenario import Scenario
@@ -145,12 +144,12 @@ def _problems(truth: Truth, scenario: Scenario) -> Iterator[str]:
     named += [(f"amplifiers.{i}.entity", part.entity) for i, part in enumerate(truth.amplifiers) if part.entity]
     for where, entity in named:
         if entity not in known:
-            yield f"{where} = {entity!r}: does not exist in this scenario; {_near(entity, list(known))}"
-    mechanisms = list(catalogue())
+            yield f"{where} = {entity!r}: does not exist in this scenario; {nearest(entity, sorted(known))}"
+    mechanisms = sorted(catalogue())
     for role in ("triggers", "amplifiers", "sustainers"):
         for i, part in enumerate(getattr(truth, role)):
             if part.mechanism not in mechanisms:
-                yield f"{role}.{i}.mechanism = {part.mechanism!r}: not in the catalogue; {_near(part.mechanism, mechanisms)}"
+                yield f"{role}.{i}.mechanism = {part.mechanism!r}: not in the catalogue; {nearest(part.mechanism, mechanisms)}"
     for where, without in truth.withouts():
         for number in without.actions:
             if not 0 <= number < len(scenario.actions):
@@ -162,11 +161,11 @@ def _problems(truth: Truth, scenario: Scenario) -> Iterator[str]:
             yield f"{where}.end: action {number} is none that sets something for a time; give the number of one, from 0"
         elif scenario.actions[number].at_s >= truth.proof.late_s:
             yield f"{where}.end: action {number} has not begun at proof.late_s = {truth.proof.late_s:g}; give a later time"
-    cohorts = [cohort.name for cohort in scenario.cohorts]
+    cohorts = sorted(cohort.name for cohort in scenario.cohorts)
     judged = truth.impact.cohorts if truth.impact else ()
     for name in (*judged, *(name for part in truth.sustainers for name in part.cohorts)):
         if name not in cohorts:
-            yield f"cohorts: {name!r} does not exist in this scenario; {_near(name, cohorts)}"
+            yield f"cohorts: {name!r} does not exist in this scenario; {nearest(name, cohorts)}"
     yield from _times(truth, scenario)
 
 
@@ -183,8 +182,3 @@ def _times(truth: Truth, scenario: Scenario) -> Iterator[str]:
         yield f"initiator.at_s = {truth.initiator.at_s:g}: lies after the end of the run ({scenario.duration_s:g})"
     if truth.proof.late_s >= truth.proof.duration_s:
         yield f"proof.late_s = {truth.proof.late_s:g}: must lie before proof.duration_s = {truth.proof.duration_s:g}"
-
-
-def _near(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(known))}"

@@ -114,9 +114,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def call_at_ns(self, at_ns: int, callback: Callable[..., object], *arguments: object) -> Timer:
         """Call ``callback`` at ``at_ns`` exactly, or at once when that has passed. An error in it ends the run."""
         timer = Timer(self, at_ns, callback, arguments)
-        self._set += 1
-        heapq.heappush(self._timers, (at_ns, self._set, timer))
+        self._add(timer)
         return timer
+
+    def _add(self, timer: Timer) -> None:
+        self._set += 1
+        heapq.heappush(self._timers, (timer.due_ns, self._set, timer))
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *arguments: Any, context: Any = None
@@ -140,8 +143,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if at_ns <= self.now_ns:
             return asyncio.sleep(0)
         nap = _Nap(self, at_ns)
-        self._set += 1
-        heapq.heappush(self._timers, (at_ns, self._set, nap))
+        self._add(nap)
         return nap
 
     def sleep_ns(self, duration_ns: int) -> Awaitable[None]:

@@ -89,7 +89,7 @@ class _Replay(Sequence[Arrival]):
         """One more: ``row`` is the file's ``number``-th."""
         self._rows.extend((at_ns, number, row.prompt_tokens, row.output_tokens, len(self._ids), len(row.hash_ids)))
         self._ids.extend(row.hash_ids)
-        self.clipped += _scale(row, number, at_ns, *self._scaling)[1]
+        self.clipped += any(_fitted(row.prompt_tokens, row.output_tokens, *self._scaling)[2:])
 
     def sort(self) -> None:
         """By time; at the same time in the file's order."""
@@ -107,32 +107,38 @@ class _Replay(Sequence[Arrival]):
             return [self[one] for one in range(*index.indices(len(self)))]
         at = 6 * int(self._order[index])
         at_ns, number, prompt, output, first, count = self._rows[at : at + 6]
-        return _scale(Recorded(0.0, prompt, output, tuple(self._ids[first : first + count])), number, at_ns, *self._scaling)[0]
+        row = Recorded(at_ns / 1e9, prompt, output, tuple(self._ids[first : first + count]))
+        return _scaled(row, number, at_ns, *self._scaling)
 
 
-def _scale(
-    row: Recorded, number: int, at_ns: int, workload: Workload, span: int, block_tokens: int, context: int
-) -> tuple[Arrival, bool]:
-    output = max(1, round(row.output_tokens * workload.output_scale))
+def _fitted(
+    prompt_tokens: int, output_tokens: int, workload: Workload, span: int, block_tokens: int, context: int
+) -> tuple[int, int, bool, bool]:
+    """Engine tokens of prompt and output that the context holds, and whether it cuts the one and the other."""
+    output = max(1, round(output_tokens * workload.output_scale))
     kept_output = min(output, context // 2)
     room = (context - kept_output) // block_tokens * block_tokens
-    whole, rest = divmod(row.prompt_tokens, span)
+    whole, rest = divmod(prompt_tokens, span)
     prompt = whole * block_tokens + math.ceil(rest * workload.prompt_scale)
-    kept_prompt = min(prompt, room)
-    clipped = kept_prompt < prompt or kept_output < output
-    keys = _block_keys(row.hash_ids, number, min(whole, kept_prompt // block_tokens), span)
+    return min(prompt, room), kept_output, prompt > room, kept_output < output
+
+
+def _scaled(
+    row: Recorded, number: int, at_ns: int, workload: Workload, span: int, block_tokens: int, context: int
+) -> Arrival:
+    prompt, output, _, output_cut = _fitted(row.prompt_tokens, row.output_tokens, workload, span, block_tokens, context)
     ids = row.hash_ids
+    keys = _block_keys(ids, number, min(row.prompt_tokens // span, prompt // block_tokens), span)
     session = f"s{ids[1]}" if len(ids) > 1 else f"n{number}"
-    arrival = Arrival(
+    return Arrival(
         at_ns=at_ns,
         session=session,
-        prompt_tokens=min(row.prompt_tokens, round(kept_prompt / workload.prompt_scale)),
-        output_tokens=row.output_tokens if kept_output == output else round(kept_output / workload.output_scale),
-        engine_prompt=kept_prompt,
-        engine_output=kept_output,
+        prompt_tokens=min(row.prompt_tokens, round(prompt / workload.prompt_scale)),
+        output_tokens=round(output / workload.output_scale) if output_cut else row.output_tokens,
+        engine_prompt=prompt,
+        engine_output=output,
         blocks=keys,
     )
-    return arrival, clipped
 
 
 def _block_keys(ids: tuple[int, ...], number: int, count: int, span: int) -> tuple[int, ...]:

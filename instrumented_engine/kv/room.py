@@ -22,7 +22,7 @@ MECHANISMS = (
         "one writer applies block events at a finite rate; a rebalance makes every replica announce all it holds",
         "serving-mechanisms 3.2; dynamo#7072; flash indexer measurements",
         ("flashover:kv_index_lag_seconds", "flashover:kv_index_lag_events", "predicted_blocks", "hit_blocks"),
-        "incidents/test_labels.py::test_the_labels_survive",
+        "incidents/test_mechanism.py::test_each_part_is_needed_for_five_seeds",
         switches=(
             Switch("kv_index", "writer_ops_per_s", low=1e-3),
             Switch("kv_index", "route_by", choices=("new_map", "old_map_until_synced")),
