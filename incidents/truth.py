@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic import Field
 
-from analysis.mechanisms import catalogue
 from collectors.errors import BadInput, nearest
+from incidents.vocabulary import mechanism_names
 from instrumented_engine.loading import read_toml, validated
 from instrumented_engine.rooms import entities
 from instrumented_engine.scenario import Scenario
@@ -145,11 +145,11 @@ def _problems(truth: Truth, scenario: Scenario) -> Iterator[str]:
     for where, entity in named:
         if entity not in known:
             yield f"{where} = {entity!r}: does not exist in this scenario; {nearest(entity, sorted(known))}"
-    mechanisms = sorted(catalogue())
+    mechanisms = mechanism_names()
     for role in ("triggers", "amplifiers", "sustainers"):
         for i, part in enumerate(getattr(truth, role)):
             if part.mechanism not in mechanisms:
-                yield f"{role}.{i}.mechanism = {part.mechanism!r}: not in the catalogue; {nearest(part.mechanism, mechanisms)}"
+                yield f"{role}.{i}.mechanism = {part.mechanism!r}: no mechanism; {nearest(part.mechanism, mechanisms)}"
     for where, without in truth.withouts():
         for number in without.actions:
             if not 0 <= number < len(scenario.actions):
