@@ -70,11 +70,12 @@ def botnet(fleet: Topology, severity: float) -> Draft:
 def agent_snowball(fleet: Topology, severity: float) -> Draft:
     """Agents are switched on for a tier: the same users, many more calls, and sub-agents beside them."""
     draft = Draft(fleet, "Agents with sub-agents: the same users, many more calls")
+    draft.scenario["workload"]["compress"] = 1.0
     draft.scenario["cohorts"].append({
-        "name": "agents", "tier": "agents", "source": "weka_agents", "agents": 4, "ttft_timeout_s": 25, "max_retries": 2,
+        "name": "agents", "tier": "agents", "source": "weka_agents", "agents": 24, "ttft_timeout_s": 25, "max_retries": 2,
     })  # fmt: skip
     faster = draft.set(
-        START_S, 780, "cohort:agents", "turns_factor", 6 * severity, kind="deploy", log="agents 2.0: tools run in parallel",
+        START_S, 780, "cohort:agents", "turns_factor", 30 * severity, kind="deploy", log="agents 2.0: tools run in parallel",
     )  # fmt: skip
     more = draft.set(START_S, 780, "cohort:agents", "subagents", 0.5)
     draft.initiator("deploy", "cohort:agents", START_S, faster, more)

@@ -1,0 +1,115 @@
+"""Outages by what the fleet knows of its caches: an index too slow, with gaps, lost, or redrawn; KV on its way, or waited for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from incidents.families.draft import START_S, Draft
+from incidents.families.fleet import Topology
+
+_UPDATE = "routine load-balancing update: KV index partitions reassigned"
+
+
+def kv_sync_rebalance(fleet: Topology, severity: float) -> Draft:
+    """A rebalance makes every replica announce its blocks again, faster than the index can write them down."""
+    draft = Draft(fleet, "A routine rebalance drowns the KV index")
+    index = f"kv_index:{fleet.named('kv_index')}"
+    draft.scenario["kv_index"] = {"writer_ops_per_s": round(130 / severity, 1), "stream_buffer_events": 10_000}
+    update = draft.call(START_S, "rebalance", index, kind="rebalance", log=_UPDATE)
+    draft.initiator("rebalance", index, START_S, update)
+    draft.trigger(index, "kv_sync_bottleneck", START_S, {"set": {"kv_index.writer_ops_per_s": 100_000.0}},
+                  {"do": [{"do": "undo_rebalance", "target": index}]}, within_s=10)  # fmt: skip
+    return _storm(draft, (270, 600), late_s=840)
+
+
+def kv_event_gaps(fleet: Topology, severity: float) -> Draft:
+    """A new message bus loses block events: gaps, and for each gap a dump of all blocks, which the index cannot write in time."""
+    draft = Draft(fleet, "Lost block events, and a dump of every cache for each gap")
+    draft.scenario["kv_index"] = {"writer_ops_per_s": 130, "stream_buffer_events": 2_000}
+    losses = [
+        draft.set(
+            START_S, 780, f"stream:{fleet.replica(i)}", "loss", round(min(0.9, 0.05 * severity), 4), kind="deploy",
+            log="message bus of the KV events moved to a new broker" if i == 0 else "",
+        )
+        for i in range(fleet.replicas)
+    ]  # fmt: skip
+    index = f"kv_index:{fleet.named('kv_index')}"
+    draft.initiator("deploy", index, START_S, *losses)
+    draft.trigger(index, "kv_event_gaps", START_S, {"set": {f"actions.{i}.value": 0.0 for i in losses}}, {"end": losses},
+                  within_s=60)  # fmt: skip
+    return _storm(draft, (270, 900), late_s=690)
+
+
+def metadata_failover(fleet: Topology, severity: float) -> Draft:
+    """The index' leader fails over to one that begins with nothing and fills slowly."""
+    draft = Draft(fleet, "The new leader of the KV index knows nothing")
+    draft.scenario["kv_index"] = {"writer_ops_per_s": round(130 / severity, 1), "lookups_wait": False}
+    draft.scenario["metadata_master"] = {"metadata_persisted": False, "election_s": 10}
+    master = f"metadata_master:{fleet.named('kv_index')}"
+    lost = draft.call(START_S, "fail_over", master, kind="failover", log="metadata master failed over")
+    draft.initiator("failover", master, START_S, lost)
+    draft.trigger(master, "metadata_loss", START_S, {"set": {"metadata_master.metadata_persisted": True}}, within_s=30)
+    return _storm(draft, (270, 900), late_s=690)
+
+
+def ring_remap(fleet: Topology, severity: float) -> Draft:
+    """A new hash ring gives most prefixes another owner: caches are cold although nothing was evicted."""
+    draft = Draft(fleet, "A new hash ring makes warm caches cold")
+    draft.scenario["router"] = {"policy": "hash_ring", "virtual_nodes": 256}
+    router = f"router:{fleet.named('router')}"
+    remap = draft.call(START_S, "remap", router, kind="rebalance", log="load balancer: new hash ring")
+    more = [draft.call(START_S + 60 * i, "remap", router) for i in range(1, round(2 * severity))]
+    draft.initiator("rebalance", router, START_S, remap, *more)
+    draft.trigger(router, "ring_remap", START_S, {"actions": [remap, *more]}, within_s=30)
+    return _storm(draft, (270, 900), late_s=690)
+
+
+def spike_meets_rebalance(fleet: Topology, severity: float) -> Draft:
+    """An enterprise's batch and a rebalance, both of which the fleet survives alone, meet."""
+    draft = Draft(fleet, "An enterprise batch meets a rebalance: neither alone would have been noticed")
+    index = f"kv_index:{fleet.named('kv_index')}"
+    draft.scenario["kv_index"] = {"writer_ops_per_s": round(200 / severity, 1), "stream_buffer_events": 10_000}
+    draft.scenario["cohorts"].append({
+        "name": "enterprise", "tier": "enterprise", "source": "batch", "batch_size": round(150 * severity), "batch_concurrency": 12,
+        "prompt_tokens": 8000, "output_tokens": 300, "ttft_timeout_s": 120, "max_retries": 2,
+    })  # fmt: skip
+    update = draft.call(START_S, "rebalance", index, kind="rebalance", log=_UPDATE)
+    batch = draft.call(START_S + 30, "start_batch", "cohort:enterprise")
+    draft.trigger(index, "kv_sync_bottleneck", START_S, {"actions": [update]},
+                  {"do": [{"do": "undo_rebalance", "target": index}]}, within_s=10)  # fmt: skip
+    draft.trigger("cohort:enterprise", "external_load", START_S + 30, {"actions": [batch]}, within_s=30)
+    return _storm(draft, (270, 900), late_s=840)
+
+
+def kv_transfer(fleet: Topology, severity: float) -> Draft:
+    """Prefill and decode apart: a decode replica's NIC drops to a trickle, and KV queues up on its way."""
+    draft = _apart(fleet, "KV waits on its way from prefill to decode")
+    links = _decoders(fleet)
+    slow = [
+        draft.set(START_S, 780, f"link:{name}-nic", "bandwidth_gbps", round(0.35 / severity, 4), kind="config_change",
+                  log="network: new traffic class for storage" if name == links[0] else "")
+        for name in links
+    ]  # fmt: skip
+    draft.initiator("config_change", f"link:{links[0]}-nic", START_S, *slow)
+    draft.trigger(f"link:{links[0]}-nic", "kv_transfer_bottleneck", START_S, {"actions": slow}, {"end": slow}, within_s=60)
+    return _storm(draft, (270, 900), late_s=690)
+
+
+def _apart(fleet: Topology, title: str, **more: Any) -> Draft:
+    """A fleet whose first half computes prompts and whose second half answers."""
+    draft = Draft(fleet, title)
+    draft.scenario["disaggregation"] = {"prefill": fleet.replicas - len(_decoders(fleet)), "bandwidth_gbps": 10.0, **more}
+    return draft
+
+
+def _decoders(fleet: Topology) -> list[str]:
+    return [fleet.replica(i) for i in range(fleet.replicas - max(1, fleet.replicas // 4), fleet.replicas)]
+
+
+def _storm(draft: Draft, outage_from_s: tuple[float, float], late_s: float) -> Draft:
+    """Retries take over, and only the operator ends it."""
+    draft.retry_storm()
+    draft.shed()
+    draft.impact(outage_from_s)
+    draft.proof(late_s)
+    return draft
