@@ -30,7 +30,6 @@ BEYOND: Mapping[str, str] = {
     "probe_restart": "a liveness probe that waits in the queue restarts the busy",
     "reconciler_redeploy": "a reconciler with a stale source puts the bad version back",
     "region_loss": "a region cannot be reached",
-    "ring_remap": "a new map gives prefixes new owners, whose caches are cold",
     "scale_down": "fewer replicas than the load needs, by plan",
     "slow_release": "a new version computes more slowly",
     "too_few_replicas": "the fleet has no headroom",

@@ -52,23 +52,11 @@ def metadata_failover(fleet: Topology, severity: float) -> Draft:
     return _storm(draft, (270, 900), late_s=690)
 
 
-def ring_remap(fleet: Topology, severity: float) -> Draft:
-    """A new hash ring gives most prefixes another owner: caches are cold although nothing was evicted."""
-    draft = Draft(fleet, "A new hash ring makes warm caches cold")
-    draft.scenario["router"] = {"policy": "hash_ring", "virtual_nodes": 256}
-    router = f"router:{fleet.named('router')}"
-    remap = draft.call(START_S, "remap", router, kind="rebalance", log="load balancer: new hash ring")
-    more = [draft.call(START_S + 60 * i, "remap", router) for i in range(1, round(2 * severity))]
-    draft.initiator("rebalance", router, START_S, remap, *more)
-    draft.trigger(router, "ring_remap", START_S, {"actions": [remap, *more]}, within_s=30)
-    return _storm(draft, (270, 900), late_s=690)
-
-
 def spike_meets_rebalance(fleet: Topology, severity: float) -> Draft:
     """An enterprise's batch and a rebalance, both of which the fleet survives alone, meet."""
     draft = Draft(fleet, "An enterprise batch meets a rebalance: neither alone would have been noticed")
     index = f"kv_index:{fleet.named('kv_index')}"
-    draft.scenario["kv_index"] = {"writer_ops_per_s": round(200 / severity, 1), "stream_buffer_events": 10_000}
+    draft.scenario["kv_index"] = {"writer_ops_per_s": round(300 / severity, 1), "stream_buffer_events": 10_000}
     draft.scenario["cohorts"].append({
         "name": "enterprise", "tier": "enterprise", "source": "batch", "batch_size": round(150 * severity), "batch_concurrency": 12,
         "prompt_tokens": 8000, "output_tokens": 300, "ttft_timeout_s": 120, "max_retries": 2,
@@ -98,12 +86,13 @@ def kv_transfer(fleet: Topology, severity: float) -> Draft:
 def _apart(fleet: Topology, title: str, **more: Any) -> Draft:
     """A fleet whose first half computes prompts and whose second half answers."""
     draft = Draft(fleet, title)
+    draft.scenario["workload"]["compress"] = 0.5  # half the fleet computes prompts
     draft.scenario["disaggregation"] = {"prefill": fleet.replicas - len(_decoders(fleet)), "bandwidth_gbps": 10.0, **more}
     return draft
 
 
 def _decoders(fleet: Topology) -> list[str]:
-    return [fleet.replica(i) for i in range(fleet.replicas - max(1, fleet.replicas // 4), fleet.replicas)]
+    return [fleet.replica(i) for i in range(fleet.replicas // 2, fleet.replicas)]
 
 
 def _storm(draft: Draft, outage_from_s: tuple[float, float], late_s: float) -> Draft:
