@@ -9,9 +9,10 @@ from importlib import metadata
 
 VERBS = {
     "demo": ("incidents.commands.demo", "the first incident end to end: replay, collect, investigate, print"),
-    "incidents": ("incidents.commands.incidents", "list the incidents of the library"),
+    "incidents": ("incidents.commands.incidents", "list, show and make incidents of the library"),
     "replay": ("incidents.commands.replay", "run one incident on the engine and fill a store"),
     "verify": ("incidents.commands.verify", "prove an incident's labels by taking its parts away, one at a time"),
+    "benchmark": ("incidents.commands.benchmark", "how often the analysis is right, beside ten baselines"),
     "investigate": ("analysis.commands.investigate", "say what set an outage off, what fed it, what kept it burning"),
     "collect": ("collectors.commands.collect", "receive OTLP over HTTP and gRPC into a store"),
     "seal": ("collectors.commands.seal", "write one portable .duckdb with a window's rows"),

@@ -91,6 +91,14 @@ class Decoy(Strict):
     without: Without
 
 
+class Mitigation(Strict):
+    """Something the operators did that saved ``cohorts``: without it they are down as well."""
+
+    what: str
+    cohorts: tuple[str, ...]
+    without: Without
+
+
 class Impact(Strict):
     """What the users of ``cohorts`` saw: when it began, and by when it was over."""
 
@@ -116,6 +124,7 @@ class Truth(Strict):
     amplifiers: tuple[Amplifier, ...] = ()
     sustainers: tuple[Sustainer, ...] = ()
     decoys: tuple[Decoy, ...] = ()
+    mitigations: tuple[Mitigation, ...] = ()
     impact: Impact | None = None
     proof: Proof
 
@@ -124,7 +133,7 @@ class Truth(Strict):
         yield "proof", self.proof.without
         if self.initiator:
             yield "initiator", self.initiator.without
-        for role in ("triggers", "amplifiers", "decoys"):
+        for role in ("triggers", "amplifiers", "decoys", "mitigations"):
             for number, part in enumerate(getattr(self, role)):
                 yield f"{role}.{number}", part.without
 
@@ -132,12 +141,13 @@ class Truth(Strict):
 def load_truth(path: Path, scenario: Scenario) -> Truth:
     """Read ``path``, the truth of ``scenario``. Raises BadInput that names the file, the key, the value and the fix."""
     truth = validated(path, read_toml(path), Truth)
-    if found := list(_problems(truth, scenario)):
+    if found := list(truth_problems(truth, scenario)):
         raise BadInput("\n".join(f"{path}: {problem}" for problem in found))
     return truth
 
 
-def _problems(truth: Truth, scenario: Scenario) -> Iterator[str]:
+def truth_problems(truth: Truth, scenario: Scenario) -> Iterator[str]:
+    """What cannot be true of ``scenario``, one line each."""
     known = entities(scenario)
     named = [("initiator.entity", truth.initiator.entity)] if truth.initiator else []
     named += [(f"triggers.{i}.entity", trigger.entity) for i, trigger in enumerate(truth.triggers)]
@@ -163,7 +173,8 @@ def _problems(truth: Truth, scenario: Scenario) -> Iterator[str]:
             yield f"{where}.end: action {number} has not begun at proof.late_s = {truth.proof.late_s:g}; give a later time"
     cohorts = sorted(cohort.name for cohort in scenario.cohorts)
     judged = truth.impact.cohorts if truth.impact else ()
-    for name in (*judged, *(name for part in truth.sustainers for name in part.cohorts)):
+    saved: tuple[Sustainer | Mitigation, ...] = (*truth.sustainers, *truth.mitigations)
+    for name in (*judged, *(name for part in saved for name in part.cohorts)):
         if name not in cohorts:
             yield f"cohorts: {name!r} does not exist in this scenario; {nearest(name, cohorts)}"
     yield from _times(truth, scenario)

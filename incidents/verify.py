@@ -64,7 +64,7 @@ def verify(
     cohorts = truth.impact.cohorts if truth.impact else [cohort.name for cohort in scenario.cohorts]
     seen: dict[tuple[str, int], list[Window]] = {}
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        waiting = {pool.submit(goodput, one, cohorts): key for key, one in runs.items()}
+        waiting = {pool.submit(goodput, one, _judged(truth, key[0], cohorts)): key for key, one in runs.items()}
         try:
             for number, future in enumerate(as_completed(waiting), start=1):
                 seen[waiting[future]] = future.result()
@@ -101,7 +101,15 @@ def experiments(scenario: Scenario, truth: Truth, seed: int) -> dict[str, Scenar
     runs |= {f"triggers.{i}": other(part.without) for i, part in enumerate(truth.triggers)}
     runs |= {f"amplifiers.{i}": other(part.without) for i, part in enumerate(truth.amplifiers)}
     runs |= {f"decoys.{i}": other(part.without) for i, part in enumerate(truth.decoys)}
+    runs |= {f"saved.{i}": other() for i in range(len(truth.mitigations))}
+    runs |= {f"mitigations.{i}": other(part.without) for i, part in enumerate(truth.mitigations)}
     return runs | {f"sustainers.{i}": other(late=[*undo, part.cut]) for i, part in enumerate(truth.sustainers)}
+
+
+def _judged(truth: Truth, name: str, cohorts: Sequence[str]) -> Sequence[str]:
+    """The cohorts whose users are asked about the run ``name``."""
+    role, _, number = name.partition(".")
+    return truth.mitigations[int(number)].cohorts if role in ("saved", "mitigations") else cohorts
 
 
 def changed(
@@ -151,8 +159,16 @@ def _labels(truth: Truth) -> Iterator[tuple[str, str, Judge]]:
     for i, sustainer in enumerate(truth.sustainers):
         name = f"sustainers.{i}"
         yield f"{name} {sustainer.mechanism}", "the loop cut as well, it recovers", partial(_recovers, name)
+    for i, mitigation in enumerate(truth.mitigations):
+        who = " and ".join(mitigation.cohorts)
+        yield f"mitigations.{i} {mitigation.what}", f"with it {who} is served, without it is not", partial(_saved, i)
     for i, decoy in enumerate(truth.decoys):
         yield f"decoys.{i} {decoy.what}", "without it nothing changes", partial(_same, f"decoys.{i}")
+
+
+def _saved(i: int, seen: Seen) -> tuple[bool, str]:
+    least = [min(window.share for window in seen[f"{role}.{i}"]) for role in ("saved", "mitigations")]
+    return least[0] >= WELL and least[1] < DOWN, f"least share served {least[0]:.2f} with it, {least[1]:.2f} without"
 
 
 def _well(name: str, seen: Seen) -> tuple[bool, str]:

@@ -1,27 +1,62 @@
-"""``flashover incidents``: what the library holds."""
+"""``flashover incidents [list|show SLUG|new SLUG]``: what the library holds, and new cases of its families."""
 
 from __future__ import annotations
 
 import json
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from collectors import console
-from incidents.library_index import incidents
+from collectors.errors import BadInput
+from incidents.library_index import incidents, scenario_path
+from incidents.truth import load_truth
+from instrumented_engine.loading import load_scenario
 from instrumented_engine.mechanism_page import mechanisms_page
 
 
-def show(
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
-    mechanisms: Annotated[
-        bool, typer.Option("--mechanisms", help="print the page docs/mechanisms.md: what scenarios can switch")
-    ] = False,
+class Action(StrEnum):
+    """What to do."""
+
+    list = "list"
+    show = "show"
+    new = "new"
+    families = "families"
+
+
+Do = Annotated[Action, typer.Argument(help="list them; show one; write a new one; list the families that new ones are of")]
+Slug = Annotated[str, typer.Argument(help="show: an incident; new: the folder to write")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+Mechanisms = Annotated[bool, typer.Option("--mechanisms", help="print the page docs/mechanisms.md: what scenarios can switch")]
+Family = Annotated[str, typer.Option("--family", help="new: of which family")]
+Severity = Annotated[float, typer.Option("--severity", help="new: 1 is the canonical severity")]
+Topology = Annotated[str, typer.Option("--topology", help="new: four, three, six or eight replicas")]
+Seed = Annotated[int, typer.Option("--seed", help="new: other luck")]
+Decoys = Annotated[bool, typer.Option("--decoys", help="new: with changes that have nothing to do with it")]
+
+
+def run(
+    action: Do = Action.list, slug: Slug = "", as_json: Json = False, mechanisms: Mechanisms = False, family: Family = "",
+    severity: Severity = 1.0, topology: Topology = "four", seed: Seed = 1, decoys: Decoys = False,
 ) -> None:
-    """List the incidents of the library."""
+    """List the incidents of the library, show one with its truth, or write a new one of a family."""
     if mechanisms:
         print(mechanisms_page(), end="")
-        return
+    elif action is Action.list:
+        _list(as_json)
+    elif action is Action.families:
+        _families(as_json)
+    elif not slug:
+        raise BadInput(f"flashover incidents {action.value}: which? give a slug")
+    elif action is Action.show:
+        _show(slug, as_json)
+    else:
+        _new(Path(slug), family, severity, topology, seed, decoys)
+
+
+def _list(as_json: bool) -> None:
     rows = [{"slug": i.slug, "title": i.scenario.title, "minutes": i.scenario.duration_s / 60,
              "replicas": i.scenario.cluster.replicas} for i in incidents()]
     if as_json:
@@ -31,6 +66,52 @@ def show(
         print(f"{row['slug']:<24} {row['title']}  ({row['minutes']:g} min, {row['replicas']} replicas)")
 
 
+def _families(as_json: bool) -> None:
+    from incidents.families.registry import FAMILIES
+
+    rows = [{"family": one.name, "split": "test" if one.held_out else "train", "story": one.story} for one in FAMILIES.values()]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        print(f"{row['family']:<24} {row['split']:<6} {row['story']}")
+
+
+def _show(slug: str, as_json: bool) -> None:
+    path = scenario_path(slug)
+    scenario = load_scenario(path)
+    truth = load_truth(path.with_name("truth.toml"), scenario)
+    if as_json:
+        print(json.dumps({"scenario": scenario.model_dump(mode="json", exclude_unset=True),
+                          "truth": truth.model_dump(mode="json", exclude_unset=True)}, indent=2))
+        return
+    story = path.with_name("README.md")
+    print(story.read_text() if story.exists() else f"# {scenario.title}\n")
+    print(f"## What happens\n\n{scenario.duration_s:g} s from {scenario.start}, {scenario.cluster.replicas} replicas")
+    for number, action in enumerate(scenario.actions):
+        what = f"{action.key} = {action.value}" if action.do == "set" else action.do
+        until = f" until {action.until_s}" if action.until_s is not None else ""
+        print(f"{number:>3}. {action.at_s:g} s{until}: {action.target} {what}{f'  ({action.log})' if action.log else ''}")
+    if truth.impact is None:
+        print("\nUsers notice nothing.")
+        return
+    low, high = truth.impact.outage_from_s
+    print(f"\nOutage for {', '.join(truth.impact.cohorts)}: begins within {low:g} to {high:g} s, over by "
+          f"{truth.impact.recovered_by_s[1]:g} s.")
+
+
+def _new(folder: Path, name: str, severity: float, topology: str, seed: int, decoys: bool) -> None:
+    from incidents.families.registry import drafted, family
+    from incidents.families.writing import write_incident
+
+    if not name:
+        raise BadInput("flashover incidents new: --family is missing; `flashover incidents families` lists them")
+    draft = drafted(name, severity, topology, seed, decoys)
+    origin = f"Made by `flashover incidents new --family {name} --severity {severity:g} --topology {topology} --seed {seed}`."
+    write_incident(folder, draft, family(name).story, origin.replace("`.", " --decoys`.") if decoys else origin)
+    print(folder / "scenario.toml")
+
+
 def main(argv: list[str]) -> int:
     """Run the verb."""
-    return console.run(show, argv, "incidents")
+    return console.run(run, argv, "incidents")

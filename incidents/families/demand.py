@@ -49,7 +49,8 @@ def big_release(fleet: Topology, severity: float) -> Draft:
         for key, more in factors.items()
     }
     draft.initiator("deploy", "cohort:chat", START_S, *numbers.values())
-    draft.trigger("cohort:chat", "demand_release", START_S, {"actions": list(numbers.values())}, {"end": list(numbers.values())})
+    everything = list(numbers.values())
+    draft.trigger("cohort:chat", "demand_release", START_S, {"actions": everything}, {"end": everything})
     for key, number in numbers.items():
         mechanism = {"users_factor": "external_load", "turns_factor": "turns_growth", "context_factor": "prompt_mix_shift"}
         draft.amplifier(mechanism.get(key, "output_length_shift"), "cohort:chat", actions=[number])
@@ -60,7 +61,7 @@ def botnet(fleet: Topology, severity: float) -> Draft:
     """Five minutes of requests from senders nobody knows."""
     draft = Draft(fleet, "A botnet asks short questions for five minutes")
     draft.scenario["cohorts"].append(
-        {"name": "unknown", "source": "flood", "prompt_tokens": 6000, "output_tokens": 200, "max_retries": 0, "ttft_timeout_s": 25}
+        {"name": "unknown", "source": "flood", "prompt_tokens": 6000, "output_tokens": 200, "max_retries": 0}
     )
     flood = draft.set(START_S, START_S + 300, "cohort:unknown", "flood_per_s", round(2.5 * severity, 3))
     draft.trigger("cohort:unknown", "external_load", START_S, {"actions": [flood]}, {"end": [flood]}, within_s=10)

@@ -84,6 +84,12 @@ class Draft:
             {"do": "set", "target": "clients", "key": "retries_on", "value": False},
         ])  # fmt: skip
 
+    def mitigation(self, what: str, cohorts: tuple[str, ...], *actions: int) -> None:
+        """What the operators did that saved ``cohorts``."""
+        self.truth.setdefault("mitigations", []).append(
+            {"what": what, "cohorts": list(cohorts), "without": {"actions": list(actions)}}
+        )
+
     def decoy(self, what: str, *actions: int) -> None:
         """Something that changed and had no part in it."""
         self.truth.setdefault("decoys", []).append({"what": what, "without": {"actions": list(actions)}})

@@ -1,4 +1,4 @@
-"""Outages by capacity and efficiency: a card lost, throttled or failing, an expert that is too hot, a cache that is too small."""
+"""Outages by capacity and efficiency: a card lost or throttled, an expert too hot, a cache too small."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from incidents.families.draft import START_S, Draft
 from incidents.families.fleet import Topology
 
 
-def replica_dip(fleet: Topology, severity: float) -> Draft:
+def retry_storm_after_dip(fleet: Topology, severity: float) -> Draft:
     """One replica is away for two minutes."""
     draft = Draft(fleet, "One replica lost for two minutes, and the fleet stays down")
     draft.scenario["hardware"] = {"gpus": 1, "restart_s": 30}
@@ -27,6 +27,7 @@ def throttled_gpu(fleet: Topology, severity: float) -> Draft:
 def straggler_rank(fleet: Topology, severity: float) -> Draft:
     """One rank of an expert-parallel replica slows all ranks of it."""
     draft = Draft(fleet, "A straggler rank holds up its replica")
+    draft.scenario["workload"]["compress"] = 0.95
     draft.scenario["experts"] = {"ranks": 4, "redundant": 4}
     slow = draft.set(START_S, 780, f"rank:{fleet.replica(2)}.1", "rank_speed", round(max(0.02, 1 - 0.6 * severity), 4))
     draft.trigger(f"replica:{fleet.replica(2)}", "slow_replica", START_S, {"actions": [slow]}, {"end": [slow]}, within_s=30)

@@ -1,8 +1,6 @@
-"""Outages by what the fleet knows of its caches: an index too slow, with gaps, lost, or redrawn; KV on its way, or waited for."""
+"""Outages by what the fleet knows of its caches: an index too slow, with gaps, or lost; KV on its way."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from incidents.families.draft import START_S, Draft
 from incidents.families.fleet import Topology
@@ -23,7 +21,7 @@ def kv_sync_rebalance(fleet: Topology, severity: float) -> Draft:
 
 
 def kv_event_gaps(fleet: Topology, severity: float) -> Draft:
-    """A new message bus loses block events: gaps, and for each gap a dump of all blocks, which the index cannot write in time."""
+    """A new message bus loses block events: for each gap a dump of all blocks, too much for the index."""
     draft = Draft(fleet, "Lost block events, and a dump of every cache for each gap")
     draft.scenario["kv_index"] = {"writer_ops_per_s": 130, "stream_buffer_events": 2_000}
     losses = [
@@ -37,7 +35,15 @@ def kv_event_gaps(fleet: Topology, severity: float) -> Draft:
     draft.initiator("deploy", index, START_S, *losses)
     draft.trigger(index, "kv_event_gaps", START_S, {"set": {f"actions.{i}.value": 0.0 for i in losses}}, {"end": losses},
                   within_s=60)  # fmt: skip
-    return _storm(draft, (270, 900), late_s=690)
+    draft.amplifier("retry_storm", set={"cohorts.0.max_retries": 0})
+    draft.sustainer("kv_event_gaps", cohorts=("chat",), do=[
+        {"do": "set", "target": index, "key": "writer_ops_per_s", "value": 100_000.0},
+        {"do": "set", "target": "clients", "key": "retries_on", "value": False},
+    ])  # fmt: skip
+    draft.shed()
+    draft.impact((270, 900))
+    draft.proof(690)
+    return draft
 
 
 def metadata_failover(fleet: Topology, severity: float) -> Draft:
@@ -45,7 +51,7 @@ def metadata_failover(fleet: Topology, severity: float) -> Draft:
     draft = Draft(fleet, "The new leader of the KV index knows nothing")
     draft.scenario["kv_index"] = {"writer_ops_per_s": round(130 / severity, 1), "lookups_wait": False}
     draft.scenario["metadata_master"] = {"metadata_persisted": False, "election_s": 10}
-    master = f"metadata_master:{fleet.named('kv_index')}"
+    master = "metadata_master:main"
     lost = draft.call(START_S, "fail_over", master, kind="failover", log="metadata master failed over")
     draft.initiator("failover", master, START_S, lost)
     draft.trigger(master, "metadata_loss", START_S, {"set": {"metadata_master.metadata_persisted": True}}, within_s=30)
@@ -58,7 +64,8 @@ def spike_meets_rebalance(fleet: Topology, severity: float) -> Draft:
     index = f"kv_index:{fleet.named('kv_index')}"
     draft.scenario["kv_index"] = {"writer_ops_per_s": round(300 / severity, 1), "stream_buffer_events": 10_000}
     draft.scenario["cohorts"].append({
-        "name": "enterprise", "tier": "enterprise", "source": "batch", "batch_size": round(150 * severity), "batch_concurrency": 12,
+        "name": "enterprise", "tier": "enterprise", "source": "batch", "batch_size": round(150 * severity),
+        "batch_concurrency": 12,
         "prompt_tokens": 8000, "output_tokens": 300, "ttft_timeout_s": 120, "max_retries": 2,
     })  # fmt: skip
     update = draft.call(START_S, "rebalance", index, kind="rebalance", log=_UPDATE)
@@ -83,11 +90,14 @@ def kv_transfer(fleet: Topology, severity: float) -> Draft:
     return _storm(draft, (270, 900), late_s=690)
 
 
-def _apart(fleet: Topology, title: str, **more: Any) -> Draft:
+def _apart(fleet: Topology, title: str) -> Draft:
     """A fleet whose first half computes prompts and whose second half answers."""
     draft = Draft(fleet, title)
     draft.scenario["workload"]["compress"] = 0.5  # half the fleet computes prompts
-    draft.scenario["disaggregation"] = {"prefill": fleet.replicas - len(_decoders(fleet)), "bandwidth_gbps": 10.0, **more}
+    draft.scenario["disaggregation"] = {
+        "prefill": fleet.replicas - len(_decoders(fleet)), "bandwidth_gbps": 10.0, "waiting_timeout_s": 30,
+        "bootstrap_timeout_s": 30,
+    }  # fmt: skip
     return draft
 
 

@@ -146,7 +146,7 @@ def test_a_healthy_run_has_decoys_alone(tmp_path: Path, scenario: Path, capsys: 
 
 @pytest.mark.parametrize(("old", "new", "part"), [
     ('replica:r0"\nmech', 'replica:r7"\nmech', "triggers.0.entity = 'replica:r7': does not exist in this scenario; did you"),
-    ("slow_replica", "slow_replika", "triggers.0.mechanism = 'slow_replika': not in the catalogue; did you mean 'slow_rep"),
+    ("slow_replica", "slow_replika", "triggers.0.mechanism = 'slow_replika': no mechanism; did you mean 'slow_rep"),
     ("end = [0, 1]", "end = [0, 2]", "triggers.0.undo.end: action 2 is none that sets something for a time"),
     ("late_s = 150", "late_s = 60", "triggers.0.undo.end: action 0 has not begun at proof.late_s = 60"),
     ("actions = [2]", "actions = [3]", "decoys.0.without.actions: there is no action 3; the scenario has 3, from 0"),

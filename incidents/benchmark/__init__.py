@@ -1,0 +1,1 @@
+"""How good an analysis is: many cases with proven labels, and published methods on the same telemetry."""

@@ -1,0 +1,56 @@
+"""Which cases a benchmark is made of: families x fleets x severities x seeds, each with a name that never changes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from incidents.families.fleet import TOPOLOGIES
+from incidents.families.registry import FAMILIES, family, topology
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One run of one family."""
+
+    family: str
+    topology: str
+    severity: float
+    seed: int
+    decoys: bool
+
+    @property
+    def name(self) -> str:
+        """Its name in results."""
+        return f"{self.family}/{self.topology}/{self.severity:g}/{self.seed}{'/decoys' if self.decoys else ''}"
+
+    @property
+    def split(self) -> str:
+        """``train``: family and fleet may be tuned on; ``test``: neither; ``between``: one of the two."""
+        held_out = family(self.family).held_out, topology(self.topology).split == "test"
+        return "test" if all(held_out) else "between" if any(held_out) else "train"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a line of results."""
+        return {**asdict(self), "name": self.name, "split": self.split}
+
+
+def grid(
+    families: Sequence[str] = (), topologies: Sequence[str] = (), severities: Sequence[float] = (1.0,), seeds: int = 1
+) -> list[Case]:
+    """Every combination, in an order in which the first N are a fair sample: seeds and severities outermost. Every other
+    case has decoys. Raises BadInput for a name that does not exist."""
+    names = [family(name).name for name in families] or list(FAMILIES)
+    fleets = [topology(name).name for name in topologies] or list(TOPOLOGIES)
+    combined = itertools.product(range(1, seeds + 1), severities, fleets, names)
+    return [
+        Case(name, fleet, severity, seed, decoys=number % 2 == 1)
+        for number, (seed, severity, fleet, name) in enumerate(combined)
+    ]
+
+
+def smoke() -> list[Case]:
+    """Two for each family: one on a fleet that may be tuned on and one on a held-out one."""
+    return grid(topologies=("four", "six"))

@@ -1,0 +1,87 @@
+"""One case from end to end: replay, ask the users, investigate, let the baselines try; one JSON object."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from analysis.investigate import investigate
+from analysis.investigation import Investigation
+from collectors.store import Store
+from incidents.benchmark.baselines import BASELINES
+from incidents.benchmark.cases import Case
+from incidents.benchmark.observed import observe
+from incidents.families.registry import checked, drafted
+from incidents.goodput import Window, goodput
+from incidents.replay import replay
+from incidents.truth import Truth
+from incidents.verify import DOWN, WELL, changed
+
+OURS = "Flashover"
+_SHOWN = 12
+
+
+def outcome(case: Case) -> dict[str, Any]:
+    """Everything about ``case`` that scoring needs. Its state is what users saw: ``outage``, ``healthy``, or ``degraded``
+    in between, which is neither and is not scored."""
+    scenario, truth = checked(drafted(case.family, case.severity, case.topology, case.seed, case.decoys))
+    cohorts = truth.impact.cohorts if truth.impact else [cohort.name for cohort in scenario.cohorts]
+    windows = goodput(scenario, cohorts)
+    cures = [scenario.actions[number].at_s for number in truth.proof.without.actions]
+    if cures and not any(window.share < WELL and window.at_s < min(cures) for window in windows):
+        # No operator turns users away while all is well.
+        scenario = changed(scenario, case.seed, scenario.duration_s, (truth.proof.without,), (), 0.0)
+        windows = goodput(scenario, cohorts)
+    least = min(window.share for window in windows)
+    state = "outage" if least < DOWN else "healthy" if least >= WELL else "degraded"
+    ill = [window.at_s for window in windows if window.share < WELL]
+    alarm_s = ill[0] if ill else scenario.duration_s * 2 / 3
+    with tempfile.TemporaryDirectory() as folder:
+        store = replay(scenario, Path(folder) / "store").store
+        with Store.open(store) as tables:
+            began = time.process_time()
+            answer = investigate(tables)
+            took = time.process_time() - began
+            seen = observe(tables, scenario.start_ns + round(alarm_s * 1e9))
+            methods = {}
+            for name, baseline in BASELINES.items():
+                began = time.process_time()
+                ranking = baseline(seen)
+                methods[name] = {"ranking": ranking[:_SHOWN], "cpu_s": time.process_time() - began}
+    methods[OURS] = {"ranking": [(one.entity, one.probability) for one in answer.triggers], "cpu_s": took}
+    return {
+        **case.as_dict(), "state": state, "truth": _told(truth, windows), "entities": list(seen.entities), "methods": methods,
+        "answer": _answered(answer, scenario.start_ns),
+    }  # fmt: skip
+
+
+def _told(truth: Truth, windows: list[Window]) -> dict[str, Any]:
+    ill = [window.at_s for window in windows if window.share < WELL]
+    return {
+        "entities": [one.entity for one in truth.triggers],
+        "mechanisms": [one.mechanism for one in truth.triggers],
+        "onset_s": [list(one.onset_s) for one in truth.triggers],
+        "amplifiers": sorted({one.mechanism for one in truth.amplifiers}),
+        "sustainers": sorted({one.mechanism for one in truth.sustainers}),
+        "ill_s": ill,
+    }
+
+
+def _answered(answer: Investigation, start_ns: int) -> dict[str, Any]:
+    def since(ns: int) -> float:
+        return round((int(ns) - start_ns) / 1e9, 3)
+
+    return {
+        "abstained": answer.abstained,
+        "triggers": [
+            {"entity": one.entity, "mechanism": one.mechanism, "equivalent_to": list(one.equivalent_to),
+             "probability": one.probability, "onset_s": [since(one.onset.low), since(one.onset.high)]}
+            for one in answer.triggers
+        ],
+        "bad_s": [[since(phase.start), since(phase.end)] for phase in answer.impact.phases
+                  if phase.state in ("outage", "degraded", "relapse")],
+        "amplifiers": sorted({one.mechanism for one in answer.amplifiers}),
+        "sustainers": sorted({one.mechanism for one in answer.sustainers}),
+    }  # fmt: skip

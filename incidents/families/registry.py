@@ -1,0 +1,103 @@
+"""Every family by name, and one case of it: a scenario with its truth, as checked as if they had been read from files."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from collectors.errors import BadInput, nearest
+from incidents.families import control, demand, hardware, kv_sync, mixed, service
+from incidents.families.draft import START_S, Draft
+from incidents.families.fleet import TOPOLOGIES, Topology
+from incidents.truth import Truth, truth_problems
+from instrumented_engine.rooms import problems
+from instrumented_engine.scenario import Scenario
+
+Builder = Callable[[Topology, float], Draft]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """``build(fleet, severity)`` drafts it; severity 1 is the canonical one. ``held_out``: no analysis may be tuned on it."""
+
+    name: str
+    build: Builder
+    held_out: bool
+
+    @property
+    def story(self) -> str:
+        """What happens, in a sentence."""
+        return " ".join((self.build.__doc__ or "").split())
+
+
+_TRAIN: tuple[Builder, ...] = (
+    kv_sync.kv_sync_rebalance, kv_sync.kv_event_gaps, hardware.retry_storm_after_dip, hardware.throttled_gpu,
+    demand.user_spike, demand.context_release, demand.big_release, demand.few_cards, control.control_plane_dns,
+    control.night_scale_down, service.cold_failover, mixed.busy_but_healthy,
+)  # fmt: skip
+_HELD_OUT: tuple[Builder, ...] = (
+    kv_sync.metadata_failover, kv_sync.spike_meets_rebalance, kv_sync.kv_transfer, hardware.straggler_rank, hardware.hot_expert,
+    hardware.preemption_thrash, demand.reasoning_shift, demand.agent_snowball, demand.botnet, control.self_redeploying_rollout,
+    control.probe_restart_loop, control.breaker_backlog, service.strict_probes, service.chat_store, service.free_tier_limit,
+    mixed.scaled_but_healthy, mixed.double_fault,
+)  # fmt: skip
+
+
+def _slug(build: Builder) -> str:
+    return build.__name__.replace("_", "-")
+
+
+FAMILIES: Mapping[str, Family] = {
+    _slug(build): Family(_slug(build), build, held_out)
+    for held_out, builders in ((False, _TRAIN), (True, _HELD_OUT))
+    for build in builders
+}
+
+
+def family(name: str) -> Family:
+    """The family called ``name``. Raises BadInput with the nearest name."""
+    if name not in FAMILIES:
+        raise BadInput(f"no family {name!r}; {nearest(name, sorted(FAMILIES))}")
+    return FAMILIES[name]
+
+
+def topology(name: str) -> Topology:
+    """The fleet called ``name``. Raises BadInput with the nearest name."""
+    if name not in TOPOLOGIES:
+        raise BadInput(f"no topology {name!r}; {nearest(name, sorted(TOPOLOGIES))}")
+    return TOPOLOGIES[name]
+
+
+def drafted(name: str, severity: float = 1.0, fleet: str = "four", seed: int = 1, decoys: bool = False) -> Draft:
+    """One case of a family. Raises BadInput for a name that does not exist or a severity that is not above 0."""
+    if not 0 < severity <= 5:
+        raise BadInput(f"severity = {severity:g}: must be above 0 and at most 5")
+    draft = family(name).build(topology(fleet), severity)
+    draft.scenario["seed"] = seed
+    if decoys:
+        _distract(draft, random.Random(f"{name}/{seed}"))
+    return draft
+
+
+def checked(draft: Draft) -> tuple[Scenario, Truth]:
+    """Scenario and truth of a draft. Raises BadInput with a line for each thing that cannot be."""
+    tables: dict[str, Any] = draft.tables()
+    scenario, truth = Scenario.model_validate(tables), Truth.model_validate(draft.truth)
+    if found := [*problems(scenario), *truth_problems(truth, scenario)]:
+        raise BadInput("\n".join(f"{scenario.title}: {problem}" for problem in found))
+    return scenario, truth
+
+
+def _distract(draft: Draft, luck: random.Random) -> None:
+    """Three entries of a change log that have nothing to do with anything, one of them shortly before it begins."""
+    gateways = [region["name"] for region in draft.scenario.get("regions", [])] or [draft.fleet.named("gateway")]
+    things = [
+        ("a certificate", "note", "certificate renewed"),
+        ("a dashboard", "deploy", "dashboards 3.4 released"),
+        ("a log level", "config_change", "log level of the gateway set to info"),
+    ]
+    luck.shuffle(things)
+    for (what, kind, log), at_s in zip(things, (luck.uniform(30, 200), START_S - luck.uniform(10, 60), 400.0), strict=True):
+        draft.decoy(what, draft.call(round(at_s, 1), "note", f"gateway:{luck.choice(gateways)}", kind=kind, log=log))
