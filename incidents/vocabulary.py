@@ -11,10 +11,8 @@ from collections.abc import Mapping
 from analysis.mechanisms import catalogue
 
 BEYOND: Mapping[str, str] = {
-    "agent_snowball": "agents and their sub-agents call far more often while users stay as many",
     "breaker_backlog": "decisions taken while scheduling was paused are carried out at once, on a state long gone",
     "chat_store_overload": "the chat tier's history store is too slow for the turns that read and write it",
-    "control_plane_overload": "the API server falls behind, and what asks it asks again",
     "demand_release": "one release raises several factors of demand, each by little",
     "health_check_flap": "probes that wait behind users take out whom they should protect, and the rest saturate",
     "hot_expert": "a mix of requests loads the ranks of a few experts, and every step waits for them",
@@ -23,10 +21,8 @@ BEYOND: Mapping[str, str] = {
     "metadata_loss": "a new leader of the index begins with nothing",
     "output_length_shift": "answers are longer",
     "probe_restart": "a liveness probe that waits in the queue restarts the busy",
-    "reconciler_redeploy": "a reconciler with a stale source puts the bad version back",
     "region_loss": "a region cannot be reached",
     "scale_down": "fewer replicas than the load needs, by plan",
-    "slow_release": "a new version computes more slowly",
     "too_few_replicas": "the fleet has no headroom",
     "turns_growth": "users ask more often",
 }

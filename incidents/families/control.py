@@ -1,4 +1,4 @@
-"""Outages by those who run the fleet: an API server, an autoscaler, a roll-out, a liveness probe."""
+"""Outages by those who run the fleet: an autoscaler, a breaker, a liveness probe."""
 
 from __future__ import annotations
 
@@ -6,28 +6,6 @@ from typing import Any
 
 from incidents.families.draft import START_S, Draft
 from incidents.families.fleet import Topology
-
-
-def control_plane_dns(fleet: Topology, severity: float) -> Draft:
-    """A telemetry agent floods the API server; discovery's caches hide it until their records expire."""
-    draft = Draft(fleet, "An overloaded control plane, hidden by discovery caches")
-    draft.scenario["control_plane"] = {
-        "nodes": 100, "agent_interval_s": 10, "api_units_per_s": 40, "api_timeout_s": 10, "dns_ttl_s": 180,
-    }  # fmt: skip
-    agent = draft.set(
-        START_S, 540, "control_plane:main", "agent_units", 6 * severity, kind="deploy",
-        log="telemetry agent 2.0 on all nodes", log_until="telemetry agent taken back",
-    )  # fmt: skip
-    draft.initiator("deploy", "control_plane:main", START_S, agent)
-    cure = draft.set(720, "end", "control_plane:main", "api_units_per_s", 1_000, kind="scale", log="API servers scaled out")
-    draft.truth["proof"]["without"] = {"actions": [cure]}
-    draft.trigger("control_plane:main", "control_plane_overload", START_S, {"actions": [agent]}, {"end": [agent]}, within_s=60)
-    draft.sustainer("control_plane_overload", do=[
-        {"do": "set", "target": "control_plane:main", "key": "api_units_per_s", "value": 1_000.0},
-    ])  # fmt: skip
-    draft.impact((START_S + 60, 540), (720, 1000))
-    draft.proof(520, 1230)
-    return draft
 
 
 def night_scale_down(fleet: Topology, severity: float) -> Draft:
@@ -45,30 +23,6 @@ def night_scale_down(fleet: Topology, severity: float) -> Draft:
     draft.shed(1320, 1500)
     draft.impact((270, 660), (1500, 1560))
     draft.proof(1380, 1700)
-    return draft
-
-
-def self_redeploying_rollout(fleet: Topology, severity: float) -> Draft:
-    """A slow version is rolled back, and a reconciler with a stale source puts it back."""
-    draft = Draft(fleet, "A bad version is rolled back and deploys itself again")
-    draft.scenario["hardware"] = {"gpus": 1}
-    draft.scenario["replica"]["cancel_on_disconnect"] = True
-    draft.scenario["cohorts"][0]["max_retries"] = 0  # no storm: the version alone decides
-    draft.scenario["workload"]["compress"] = 0.8  # a fleet that can spare the replica that is being replaced
-    draft.scenario["control_plane"] = {
-        "rollout_speed": round(max(0.2, 1 - 0.5 * severity), 3), "rollout_batch": 1, "drain_s": 10, "warm_up_s": 10,
-        "reconcile_s": 60,
-    }  # fmt: skip
-    pool = "pool:main"
-    out = draft.call(START_S, "rollout", "rollout:main", kind="deploy", log="engine 0.12 rolled out")
-    stale = draft.set(START_S + 30, 840, "rollout:main", "reconciler_stale", True)
-    draft.call(420, "rollback", "rollout:main", kind="deploy", log="engine rolled back to 0.11")
-    draft.call(845, "rollback", "rollout:main", kind="deploy", log="reconciler repaired, engine rolled back again")
-    draft.initiator("deploy", pool, START_S, out, stale)
-    draft.trigger(pool, "slow_release", START_S, {"set": {"control_plane.rollout_speed": 1.0}}, within_s=120)
-    draft.amplifier("reconciler_redeploy", actions=[stale])
-    draft.impact((300, 900), (850, 1170))
-    draft.proof(860, 1230)
     return draft
 
 

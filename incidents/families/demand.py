@@ -68,22 +68,6 @@ def botnet(fleet: Topology, severity: float) -> Draft:
     return _storm(draft, (START_S, 600))
 
 
-def agent_snowball(fleet: Topology, severity: float) -> Draft:
-    """Agents are switched on for a tier: the same users, many more calls, and sub-agents beside them."""
-    draft = Draft(fleet, "Agents with sub-agents: the same users, many more calls")
-    draft.scenario["workload"]["compress"] = 1.0
-    draft.scenario["cohorts"].append({
-        "name": "agents", "tier": "agents", "source": "weka_agents", "agents": 24, "ttft_timeout_s": 25, "max_retries": 2,
-    })  # fmt: skip
-    faster = draft.set(
-        START_S, 780, "cohort:agents", "turns_factor", 30 * severity, kind="deploy", log="agents 2.0: tools run in parallel",
-    )  # fmt: skip
-    more = draft.set(START_S, 780, "cohort:agents", "subagents", 0.5)
-    draft.initiator("deploy", "cohort:agents", START_S, faster, more)
-    draft.trigger("cohort:agents", "agent_snowball", START_S, {"actions": [faster, more]}, {"end": [faster, more]}, within_s=60)
-    return _storm(draft, (300, 900), late_s=690)
-
-
 def few_cards(fleet: Topology, severity: float) -> Draft:
     """A third-party provider has one card too few for the evening."""
     draft = Draft(fleet, "A third-party provider with too few cards")

@@ -27,7 +27,7 @@ def throttled_gpu(fleet: Topology, severity: float) -> Draft:
 def straggler_rank(fleet: Topology, severity: float) -> Draft:
     """One rank of an expert-parallel replica slows all ranks of it."""
     draft = Draft(fleet, "A straggler rank holds up its replica")
-    draft.scenario["workload"]["compress"] = 0.95
+    draft.scenario["workload"]["compress"] = 1.0
     draft.scenario["experts"] = {"ranks": 4, "redundant": 4}
     slow = draft.set(START_S, 780, f"rank:{fleet.replica(2)}.1", "rank_speed", round(max(0.02, 1 - 0.6 * severity), 4))
     draft.trigger(f"replica:{fleet.replica(2)}", "slow_replica", START_S, {"actions": [slow]}, {"end": [slow]}, within_s=30)
@@ -45,20 +45,6 @@ def hot_expert(fleet: Topology, severity: float) -> Draft:
     less = draft.set(START_S, 780, "cohort:chat", "users_factor", 0.5)
     more = draft.set(START_S, 780, "cohort:coders", "users_factor", 1 + 1.5 * severity)
     draft.trigger("cohort:coders", "hot_expert", START_S, {"actions": [less, more]}, {"end": [less, more]}, within_s=60)
-    return _storm(draft, (270, 900), late_s=690)
-
-
-def preemption_thrash(fleet: Topology, severity: float) -> Draft:
-    """Longer answers no longer fit: requests are let in by their prompts alone, thrown out half-way, and computed again."""
-    draft = Draft(fleet, "Longer answers thrash a KV pool that lets in by prompts alone")
-    draft.scenario["replica"] |= {"kv_blocks": 6000}
-    release = draft.set(
-        START_S, 780, "cohort:chat", "output_factor", 1 + 5.0 * severity, kind="deploy",
-        log="chat app: deep thinking is on for everybody", log_until="chat app: deep thinking is off again",
-    )  # fmt: skip
-    draft.initiator("deploy", "cohort:chat", START_S, release)
-    roomy = {"set": {"replica.kv_blocks": 65536}}
-    draft.trigger(f"replica:{fleet.replica(0)}", "preemption_thrash", START_S, roomy, {"end": [release]}, within_s=300)
     return _storm(draft, (270, 900), late_s=690)
 
 

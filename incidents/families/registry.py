@@ -34,12 +34,12 @@ class Family:
 
 _TRAIN: tuple[Builder, ...] = (
     kv_sync.kv_sync_rebalance, kv_sync.kv_event_gaps, hardware.retry_storm_after_dip, hardware.throttled_gpu,
-    demand.user_spike, demand.context_release, demand.big_release, demand.few_cards, control.control_plane_dns,
+    demand.user_spike, demand.context_release, demand.big_release, demand.few_cards,
     control.night_scale_down, service.cold_failover, mixed.busy_but_healthy,
 )  # fmt: skip
 _HELD_OUT: tuple[Builder, ...] = (
     kv_sync.metadata_failover, kv_sync.spike_meets_rebalance, kv_sync.kv_transfer, hardware.straggler_rank, hardware.hot_expert,
-    hardware.preemption_thrash, demand.reasoning_shift, demand.agent_snowball, demand.botnet, control.self_redeploying_rollout,
+    demand.reasoning_shift, demand.botnet,
     control.probe_restart_loop, control.breaker_backlog, service.strict_probes, service.chat_store, service.free_tier_limit,
     mixed.scaled_but_healthy, mixed.double_fault,
 )  # fmt: skip

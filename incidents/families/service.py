@@ -26,7 +26,7 @@ def strict_probes(fleet: Topology, severity: float) -> Draft:
               "return_ramp_s": 0, "dns_ttl_s": 5}  # fmt: skip
     draft = _two_regions(fleet, "Health checks that are too strict for a busy minute", **strict)
     burst = draft.set(START_S, START_S + 90, "cohort:chat", "users_factor", 1 + 1.2 * severity)
-    draft.trigger("cohort:chat", "external_load", START_S, {"actions": [burst]}, {"end": [burst]}, within_s=10)
+    draft.trigger("cohort:chat", "external_load", START_S, {"actions": [burst]}, within_s=10)
     draft.amplifier("health_check_flap", "traffic_manager:main", set={"traffic_manager.probe_path": "shallow"})
     draft.amplifier("retry_storm", set={"cohorts.0.max_retries": 0})
     draft.shed(gateways=("west", "east"))
