@@ -128,6 +128,10 @@ class Truth(Strict):
     impact: Impact | None = None
     proof: Proof
 
+    def judged_cohorts(self, scenario: Scenario) -> tuple[str, ...]:
+        """Whose users say whether it was an outage: all where nobody is named."""
+        return self.impact.cohorts if self.impact else tuple(cohort.name for cohort in scenario.cohorts)
+
     def withouts(self) -> Iterator[tuple[str, Without]]:
         """Every ``without``, with its place in the file."""
         yield "proof", self.proof.without

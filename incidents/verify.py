@@ -8,14 +8,13 @@ for every seed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from typing import Any
 
 from collectors.errors import BadInput
 from incidents.goodput import WINDOW_S, Window, goodput, lost
+from incidents.parallel import run_all
 from incidents.truth import Impact, Late, Truth, Without
 from instrumented_engine.loading import put
 from instrumented_engine.rooms import check
@@ -61,17 +60,14 @@ def verify(
     runs = {(name, seed): one for seed in seeds for name, one in experiments(scenario, truth, seed).items()}
     for one in runs.values():
         check(one)
-    cohorts = truth.impact.cohorts if truth.impact else [cohort.name for cohort in scenario.cohorts]
+    cohorts = truth.judged_cohorts(scenario)
     seen: dict[tuple[str, int], list[Window]] = {}
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        waiting = {pool.submit(goodput, one, _judged(truth, key[0], cohorts)): key for key, one in runs.items()}
-        try:
-            for number, future in enumerate(as_completed(waiting), start=1):
-                seen[waiting[future]] = future.result()
-                on_done(number, len(waiting))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+
+    def keep(key: tuple[str, int], windows: list[Window]) -> None:
+        seen[key] = windows
+        on_done(len(seen), len(runs))
+
+    run_all(goodput, {key: (one, _judged(truth, key[0], cohorts)) for key, one in runs.items()}, jobs, keep)
     for (name, _), windows in seen.items():
         if not windows[-1].users:
             raise BadInput(f"{name}: nobody comes at {windows[-1].at_s:.0f} s, the workload is over by then, and how the run "

@@ -27,7 +27,7 @@ def outcome(case: Case) -> dict[str, Any]:
     """Everything about ``case`` that scoring needs. Its state is what users saw: ``outage``, ``healthy``, or ``degraded``
     in between, which is neither and is not scored."""
     scenario, truth = checked(drafted(case.family, case.severity, case.topology, case.seed, case.decoys))
-    cohorts = truth.impact.cohorts if truth.impact else [cohort.name for cohort in scenario.cohorts]
+    cohorts = truth.judged_cohorts(scenario)
     windows = goodput(scenario, cohorts)
     cures = [scenario.actions[number].at_s for number in truth.proof.without.actions]
     if cures and not any(window.share < WELL and window.at_s < min(cures) for window in windows):

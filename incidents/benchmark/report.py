@@ -34,37 +34,51 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
 
 def markdown(found: dict[str, Any]) -> str:
     """The table of a README: methods by splits."""
-    names = list(found["splits"])
-    lines = ["| method | " + " | ".join(f"{name}: AC@1 | Avg@5" for name in names) + " |",
-             "|---|" + "---|---|" * len(names)]
-    for method in (OURS, *BASELINES):
-        cells = [cell(found["splits"][name]["methods"][method][figure]) for name in names for figure in ("top1", "avg5")]
-        lines.append(f"| {method} | " + " | ".join(cells) + " |")
-    states = "; ".join(f"{name}: " + ", ".join(f"{n} {state}" for state, n in found["splits"][name]["states"].items())
-                       for name in names)  # fmt: skip
-    extra = [f"{name}: " + ", ".join(f"{key} {cell(value)}" for key, value in found["splits"][name]["answer"].items())
-             for name in names]  # fmt: skip
-    return "\n".join([*lines, "", f"Cases: {states}.", "", *(f"- {line}" for line in extra)]) + "\n"
+    head, *rows = _table(found)
+    states, *answers = _notes(found)
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join([
+        *("|" + "|".join(f" {part} " if part != "---" else part for part in line) + "|" for line in lines),
+        "", states, "", *(f"- {line}" for line in answers),
+    ]) + "\n"  # fmt: skip
 
 
 def page(found: dict[str, Any]) -> str:
     """One HTML page."""
-    rows = []
-    for line in markdown(found).splitlines():
-        if line.startswith("|") and not line.startswith("|---"):
-            tag = "th" if line.startswith("| method") else "td"
-            rows.append("<tr>" + "".join(f"<{tag}>{html.escape(part.strip())}</{tag}>" for part in line.strip("|").split("|"))
-                        + "</tr>")  # fmt: skip
-    notes = "".join(f"<p>{html.escape(line.lstrip('- '))}</p>" for line in markdown(found).splitlines()
-                    if line and not line.startswith("|"))  # fmt: skip
+    head, *rows = _table(found)
+    table = "".join(_row(line, tag) for tag, lines in (("th", [head]), ("td", rows)) for line in lines)
+    notes = "".join(f"<p>{html.escape(line)}</p>" for line in _notes(found))
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><title>Flashover benchmark</title><style>"
         ":root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem}"
         "table{border-collapse:collapse}td,th{padding:.3rem .7rem;text-align:right;border-bottom:1px solid #8886}"
         "td:first-child,th:first-child{text-align:left}</style>"
         f"<h1>Flashover benchmark</h1><p>{found['cases']} cases. Mean and 95 % bootstrap interval; ties count against a method."
-        f"</p><table>{''.join(rows)}</table>{notes}</html>\n"
+        f"</p><table>{table}</table>{notes}</html>\n"
     )
+
+
+def _table(found: dict[str, Any]) -> list[list[str]]:
+    """Cells by row, the head first."""
+    splits = found["splits"]
+    rows = [["method", *(text for name in splits for text in (f"{name}: AC@1", "Avg@5"))]]
+    for method in (OURS, *BASELINES):
+        figures = [split["methods"][method][figure] for split in splits.values() for figure in ("top1", "avg5")]
+        rows.append([method, *map(cell, figures)])
+    return rows
+
+
+def _notes(found: dict[str, Any]) -> list[str]:
+    """What stands below: the states of the cases, then a line for each split of what only answers are scored on."""
+    splits = found["splits"]
+    states = [f"{name}: " + ", ".join(f"{n} {state}" for state, n in split["states"].items()) for name, split in splits.items()]
+    answers = [f"{name}: " + ", ".join(f"{key} {cell(value)}" for key, value in split["answer"].items())
+               for name, split in splits.items()]  # fmt: skip
+    return [f"Cases: {'; '.join(states)}.", *answers]
+
+
+def _row(cells: Sequence[str], tag: str) -> str:
+    return "<tr>" + "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in cells) + "</tr>"
 
 
 def cell(figure: Sequence[float | None]) -> str:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from collectors.errors import BadInput
 from incidents.benchmark.cases import Case
 from incidents.benchmark.outcome import outcome
+from incidents.parallel import run_all
 
 Row = dict[str, Any]
 
@@ -31,20 +30,17 @@ def sweep(
     todo = [case for case in cases if case.name not in done]
     if todo:
         results.parent.mkdir(parents=True, exist_ok=True)
-        with results.open("ab") as file, ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        with results.open("ab") as file:
             file.truncate(_whole(results))
-            waiting = [pool.submit(run, case) for case in todo]
-            try:
-                for number, future in enumerate(as_completed(waiting), start=1):
-                    row = future.result()
-                    file.write(json.dumps(row).encode() + b"\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-                    done[row["name"]] = row
-                    on_done(len(cases) - len(todo) + number, len(cases))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+
+            def keep(name: str, row: Row) -> None:
+                file.write(json.dumps(row).encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+                done[name] = row
+                on_done(sum(case.name in done for case in cases), len(cases))
+
+            run_all(run, {case.name: (case,) for case in todo}, jobs, keep)
     return [done[case.name] for case in cases]
 
 

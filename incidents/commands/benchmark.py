@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -31,10 +30,11 @@ def run(
     from incidents.benchmark import cases
     from incidents.benchmark.report import markdown, page, summary
     from incidents.benchmark.sweep import sweep
+    from incidents.parallel import workers
 
     chosen = cases.smoke() if smoke else cases.grid(family or (), topology or (), severity or (1.0,), seeds)
     with console.progress(f"{len(chosen)} cases", 1.0) as advance:
-        rows = sweep(chosen, results, jobs=jobs or len(os.sched_getaffinity(0)),
+        rows = sweep(chosen, results, jobs=workers(jobs),
                      on_done=lambda done, total: advance(done / total))  # fmt: skip
     found = summary(rows)
     if page_file is not None:

@@ -107,8 +107,8 @@ def _new(folder: Path, name: str, severity: float, topology: str, seed: int, dec
     if not name:
         raise BadInput("flashover incidents new: --family is missing; `flashover incidents families` lists them")
     draft = drafted(name, severity, topology, seed, decoys)
-    origin = f"Made by `flashover incidents new --family {name} --severity {severity:g} --topology {topology} --seed {seed}`."
-    write_incident(folder, draft, family(name).story, origin.replace("`.", " --decoys`.") if decoys else origin)
+    flags = f"--family {name} --severity {severity:g} --topology {topology} --seed {seed}{' --decoys' if decoys else ''}"
+    write_incident(folder, draft, family(name).story, f"Made by `flashover incidents new {flags}`.")
     print(folder / "scenario.toml")
 
 

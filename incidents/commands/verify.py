@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Annotated
 
 import typer
 
 from collectors import console
 from incidents.library_index import scenario_path
+from incidents.parallel import workers
 from incidents.truth import load_truth
 from incidents.verify import verify
 from instrumented_engine.loading import load_scenario
@@ -27,7 +27,7 @@ def run(name: Name, seeds: Seeds = 5, jobs: Jobs = 0, as_json: Json = False) -> 
     truth = load_truth(path.with_name("truth.toml"), scenario)
     with console.progress("experiments", 1.0) as advance:
         found = verify(
-            scenario, truth, range(1, seeds + 1), jobs=jobs or len(os.sched_getaffinity(0)),
+            scenario, truth, range(1, seeds + 1), jobs=workers(jobs),
             on_done=lambda done, total: advance(done / total),
         )
     if as_json:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from incidents.families.draft import START_S, Draft
 from incidents.families.fleet import Topology
 
@@ -38,36 +36,22 @@ def probe_restart_loop(fleet: Topology, severity: float) -> Draft:
     burst = draft.set(START_S, START_S + 60, "cohort:chat", "users_factor", 1 + 0.6 * severity)
     draft.trigger("cohort:chat", "external_load", START_S, {"actions": [burst]}, {"end": [burst]}, within_s=10)
     draft.amplifier("probe_restart", set={"control_plane.probes": "heartbeat"})
-    draft.shed()
-    draft.impact((START_S, 540))
-    draft.proof(600)
-    return draft
+    return draft.shed_at_last((START_S, 540), 600)
 
 
 def breaker_backlog(fleet: Topology, severity: float) -> Draft:
     """Scheduling is paused; what it would have done meanwhile is carried out at once when it is released."""
     draft = Draft(fleet, "A breaker is released, and replicas leave together")
     away = max(1, round(0.5 * severity * fleet.replicas))
-    plane: dict[str, Any] = {
+    draft.scenario["hardware"] = {"gpus": 1}
+    draft.scenario["control_plane"] = {
         "schedule": [{"at_s": 120, "replicas": fleet.replicas - away}, {"at_s": 200, "replicas": fleet.replicas}],
         "image_pull_s": 60, "warm_up_s": 60, "drain_s": 10, "backlog_validated": False,
     }  # fmt: skip
-    draft.scenario["hardware"] = {"gpus": 1}
-    draft.scenario["control_plane"] = plane
-    pause = draft.set(
+    draft.set(
         100, START_S, "autoscaler:main", "scheduling_paused", True, log="circuit breaker: scheduling paused",
         log_until="circuit breaker: scheduling released",
     )  # fmt: skip
-    del pause
     draft.trigger("pool:main", "breaker_backlog", START_S,
                   {"set": {"control_plane.backlog_validated": True}}, within_s=30)  # fmt: skip
-    return _storm(draft, (START_S, 540), late_s=600)
-
-
-def _storm(draft: Draft, outage_from_s: tuple[float, float], late_s: float) -> Draft:
-    """Retries take over, and only the operator ends it."""
-    draft.retry_storm()
-    draft.shed()
-    draft.impact(outage_from_s)
-    draft.proof(late_s)
-    return draft
+    return draft.storm((START_S, 540), late_s=600)

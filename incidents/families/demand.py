@@ -11,7 +11,7 @@ def user_spike(fleet: Topology, severity: float) -> Draft:
     draft = Draft(fleet, "A spike of users that lasts a minute")
     spike = draft.set(START_S, START_S + 60, "cohort:chat", "users_factor", 1 + 0.6 * severity)
     draft.trigger("cohort:chat", "external_load", START_S, {"actions": [spike]}, {"end": [spike]}, within_s=10)
-    return _storm(draft, (START_S, 540))
+    return draft.storm((START_S, 540))
 
 
 def context_release(fleet: Topology, severity: float) -> Draft:
@@ -23,7 +23,7 @@ def context_release(fleet: Topology, severity: float) -> Draft:
     )  # fmt: skip
     draft.initiator("deploy", "cohort:chat", START_S, release)
     draft.trigger("cohort:chat", "prompt_mix_shift", START_S, {"set": {f"actions.{release}.value": 1.0}}, {"end": [release]})
-    return _storm(draft, (420, 900), late_s=690)
+    return draft.storm((420, 900), late_s=690)
 
 
 def reasoning_shift(fleet: Topology, severity: float) -> Draft:
@@ -36,7 +36,7 @@ def reasoning_shift(fleet: Topology, severity: float) -> Draft:
     )  # fmt: skip
     draft.initiator("deploy", "cohort:chat", START_S, release)
     draft.trigger("cohort:chat", "output_length_shift", START_S, {"set": {f"actions.{release}.value": 1.0}}, {"end": [release]})
-    return _storm(draft, (300, 900), late_s=690)
+    return draft.storm((300, 900), late_s=690)
 
 
 def big_release(fleet: Topology, severity: float) -> Draft:
@@ -54,7 +54,7 @@ def big_release(fleet: Topology, severity: float) -> Draft:
     for key, number in numbers.items():
         mechanism = {"users_factor": "external_load", "turns_factor": "turns_growth", "context_factor": "prompt_mix_shift"}
         draft.amplifier(mechanism.get(key, "output_length_shift"), "cohort:chat", actions=[number])
-    return _storm(draft, (300, 900), late_s=690)
+    return draft.storm((300, 900), late_s=690)
 
 
 def botnet(fleet: Topology, severity: float) -> Draft:
@@ -65,7 +65,7 @@ def botnet(fleet: Topology, severity: float) -> Draft:
     )
     flood = draft.set(START_S, START_S + 300, "cohort:unknown", "flood_per_s", round(2.5 * severity, 3))
     draft.trigger("cohort:unknown", "external_load", START_S, {"actions": [flood]}, {"end": [flood]}, within_s=10)
-    return _storm(draft, (START_S, 600))
+    return draft.storm((START_S, 600))
 
 
 def few_cards(fleet: Topology, severity: float) -> Draft:
@@ -74,13 +74,4 @@ def few_cards(fleet: Topology, severity: float) -> Draft:
     evening = draft.set(START_S, 780, "cohort:chat", "users_factor", 1 + 0.25 * severity)
     draft.trigger("cohort:chat", "external_load", START_S, {"actions": [evening]}, {"end": [evening]}, within_s=60)
     draft.amplifier("too_few_replicas", set={"cluster.replicas": fleet.replicas + 2})
-    return _storm(draft, (300, 900), late_s=690)
-
-
-def _storm(draft: Draft, outage_from_s: tuple[float, float], late_s: float = 600) -> Draft:
-    """Retries take over, and only the operator ends it."""
-    draft.retry_storm()
-    draft.shed()
-    draft.impact(outage_from_s)
-    draft.proof(late_s)
-    return draft
+    return draft.storm((300, 900), late_s=690)

@@ -20,7 +20,6 @@ class Draft:
         self.scenario: dict[str, Any] = {"title": title, **fleet.tables()}
         self.truth: dict[str, Any] = {"proof": {"late_s": 600.0, "duration_s": 2000.0}}
         self.actions: list[dict[str, Any]] = []
-        self.impact_s = (START_S, 600.0)
 
     # -- what happens --------------------------------------------------------------------------------------------------
 
@@ -44,9 +43,14 @@ class Draft:
         self.actions.append(action)
         return len(self.actions) - 1
 
-    def shed(self, at_s: float = SHED_S, until_s: float = CALM_S, gateways: tuple[str, ...] = ()) -> None:
+    @property
+    def gateways(self) -> list[str]:
+        """The names of the gateways: one a region."""
+        return [region["name"] for region in self.scenario.get("regions", [])] or [self.fleet.named("gateway")]
+
+    def shed(self, at_s: float = SHED_S, until_s: float = CALM_S) -> None:
         """The operator's cure: nine requests in ten are turned away for three minutes. Experiments leave it out."""
-        for name in gateways or (self.fleet.named("gateway"),):
+        for name in self.gateways:
             number = self.set(
                 at_s, until_s, f"gateway:{name}", "shed_share", 0.9, kind="load_shed",
                 log="admission control: shedding 90 % of requests", log_until="admission control: shedding ended",
@@ -77,12 +81,24 @@ class Draft:
         one: dict[str, Any] = {"mechanism": mechanism, "cut": cut}
         self.truth.setdefault("sustainers", []).append({**one, "cohorts": list(cohorts)} if cohorts else one)
 
-    def retry_storm(self, *cohorts: str) -> None:
-        """Retries made it larger and kept it down."""
+    def retries_amplify(self) -> None:
+        """Retries made it larger."""
         self.amplifier("retry_storm", set={f"cohorts.{i}.max_retries": 0 for i in range(len(self.scenario["cohorts"]))})
-        self.sustainer("retry_storm", cohorts=cohorts or ("chat",), do=[
+
+    def storm(self, outage_from_s: tuple[float, float], late_s: float = 600) -> Draft:
+        """Retries made it larger and kept it down, and only the operator ended it."""
+        self.retries_amplify()
+        self.sustainer("retry_storm", cohorts=("chat",), do=[
             {"do": "set", "target": "clients", "key": "retries_on", "value": False},
         ])  # fmt: skip
+        return self.shed_at_last(outage_from_s, late_s)
+
+    def shed_at_last(self, outage_from_s: tuple[float, float], late_s: float) -> Draft:
+        """The operator sheds load, which ends it; experiments intervene at ``late_s``."""
+        self.shed()
+        self.impact(outage_from_s)
+        self.proof(late_s)
+        return self
 
     def mitigation(self, what: str, cohorts: tuple[str, ...], *actions: int) -> None:
         """What the operators did that saved ``cohorts``."""

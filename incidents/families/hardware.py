@@ -12,7 +12,7 @@ def retry_storm_after_dip(fleet: Topology, severity: float) -> Draft:
     draft.scenario["hardware"] = {"gpus": 1, "restart_s": 30}
     lost = draft.set(START_S, START_S + 120 * severity, f"gpu:{fleet.replica(0)}.0", "lost", True)
     draft.trigger(f"replica:{fleet.replica(0)}", "replica_loss", START_S, {"actions": [lost]}, {"end": [lost]}, within_s=10)
-    return _storm(draft, (START_S, 540))
+    return draft.storm((START_S, 540))
 
 
 def throttled_gpu(fleet: Topology, severity: float) -> Draft:
@@ -21,7 +21,7 @@ def throttled_gpu(fleet: Topology, severity: float) -> Draft:
     draft.scenario["hardware"] = {"gpus": 1}
     hot = draft.set(START_S, 780, f"gpu:{fleet.replica(1)}.0", "clock", round(max(0.05, 1 - 0.65 * severity), 4))
     draft.trigger(f"replica:{fleet.replica(1)}", "slow_replica", START_S, {"actions": [hot]}, {"end": [hot]}, within_s=30)
-    return _storm(draft, (270, 900), late_s=690)
+    return draft.storm((270, 900), late_s=690)
 
 
 def straggler_rank(fleet: Topology, severity: float) -> Draft:
@@ -31,7 +31,7 @@ def straggler_rank(fleet: Topology, severity: float) -> Draft:
     draft.scenario["experts"] = {"ranks": 4, "redundant": 4}
     slow = draft.set(START_S, 780, f"rank:{fleet.replica(2)}.1", "rank_speed", round(max(0.02, 1 - 0.6 * severity), 4))
     draft.trigger(f"replica:{fleet.replica(2)}", "slow_replica", START_S, {"actions": [slow]}, {"end": [slow]}, within_s=30)
-    return _storm(draft, (270, 900), late_s=690)
+    return draft.storm((270, 900), late_s=690)
 
 
 def hot_expert(fleet: Topology, severity: float) -> Draft:
@@ -45,13 +45,4 @@ def hot_expert(fleet: Topology, severity: float) -> Draft:
     less = draft.set(START_S, 780, "cohort:chat", "users_factor", 0.5)
     more = draft.set(START_S, 780, "cohort:coders", "users_factor", 1 + 1.5 * severity)
     draft.trigger("cohort:coders", "hot_expert", START_S, {"actions": [less, more]}, {"end": [less, more]}, within_s=60)
-    return _storm(draft, (270, 900), late_s=690)
-
-
-def _storm(draft: Draft, outage_from_s: tuple[float, float], late_s: float = 600) -> Draft:
-    """Retries take over, and only the operator ends it."""
-    draft.retry_storm()
-    draft.shed()
-    draft.impact(outage_from_s)
-    draft.proof(late_s)
-    return draft
+    return draft.storm((270, 900), late_s=690)

@@ -17,7 +17,7 @@ def kv_sync_rebalance(fleet: Topology, severity: float) -> Draft:
     draft.initiator("rebalance", index, START_S, update)
     draft.trigger(index, "kv_sync_bottleneck", START_S, {"set": {"kv_index.writer_ops_per_s": 100_000.0}},
                   {"do": [{"do": "undo_rebalance", "target": index}]}, within_s=10)  # fmt: skip
-    return _storm(draft, (270, 600), late_s=840)
+    return draft.storm((270, 600), late_s=840)
 
 
 def kv_event_gaps(fleet: Topology, severity: float) -> Draft:
@@ -35,15 +35,12 @@ def kv_event_gaps(fleet: Topology, severity: float) -> Draft:
     draft.initiator("deploy", index, START_S, *losses)
     draft.trigger(index, "kv_event_gaps", START_S, {"set": {f"actions.{i}.value": 0.0 for i in losses}}, {"end": losses},
                   within_s=60)  # fmt: skip
-    draft.amplifier("retry_storm", set={"cohorts.0.max_retries": 0})
+    draft.retries_amplify()
     draft.sustainer("kv_event_gaps", cohorts=("chat",), do=[
         {"do": "set", "target": index, "key": "writer_ops_per_s", "value": 100_000.0},
         {"do": "set", "target": "clients", "key": "retries_on", "value": False},
     ])  # fmt: skip
-    draft.shed()
-    draft.impact((270, 900))
-    draft.proof(690)
-    return draft
+    return draft.shed_at_last((270, 900), 690)
 
 
 def metadata_failover(fleet: Topology, severity: float) -> Draft:
@@ -55,7 +52,7 @@ def metadata_failover(fleet: Topology, severity: float) -> Draft:
     lost = draft.call(START_S, "fail_over", master, kind="failover", log="metadata master failed over")
     draft.initiator("failover", master, START_S, lost)
     draft.trigger(master, "metadata_loss", START_S, {"set": {"metadata_master.metadata_persisted": True}}, within_s=30)
-    return _storm(draft, (270, 900), late_s=690)
+    return draft.storm((270, 900), late_s=690)
 
 
 def spike_meets_rebalance(fleet: Topology, severity: float) -> Draft:
@@ -73,7 +70,7 @@ def spike_meets_rebalance(fleet: Topology, severity: float) -> Draft:
     draft.trigger(index, "kv_sync_bottleneck", START_S, {"actions": [update]},
                   {"do": [{"do": "undo_rebalance", "target": index}]}, within_s=10)  # fmt: skip
     draft.trigger("cohort:enterprise", "external_load", START_S + 30, {"actions": [batch]}, within_s=30)
-    return _storm(draft, (270, 900), late_s=840)
+    return draft.storm((270, 900), late_s=840)
 
 
 def kv_transfer(fleet: Topology, severity: float) -> Draft:
@@ -87,7 +84,7 @@ def kv_transfer(fleet: Topology, severity: float) -> Draft:
     ]  # fmt: skip
     draft.initiator("config_change", f"link:{links[0]}-nic", START_S, *slow)
     draft.trigger(f"link:{links[0]}-nic", "kv_transfer_bottleneck", START_S, {"actions": slow}, {"end": slow}, within_s=60)
-    return _storm(draft, (270, 900), late_s=690)
+    return draft.storm((270, 900), late_s=690)
 
 
 def _apart(fleet: Topology, title: str) -> Draft:
@@ -103,12 +100,3 @@ def _apart(fleet: Topology, title: str) -> Draft:
 
 def _decoders(fleet: Topology) -> list[str]:
     return [fleet.replica(i) for i in range(fleet.replicas // 2, fleet.replicas)]
-
-
-def _storm(draft: Draft, outage_from_s: tuple[float, float], late_s: float) -> Draft:
-    """Retries take over, and only the operator ends it."""
-    draft.retry_storm()
-    draft.shed()
-    draft.impact(outage_from_s)
-    draft.proof(late_s)
-    return draft

@@ -51,8 +51,4 @@ def double_fault(fleet: Topology, severity: float) -> Draft:
     )  # fmt: skip
     draft.trigger(f"replica:{fleet.replica(1)}", "slow_replica", START_S, {"actions": [hot]}, {"end": [hot]}, within_s=30)
     draft.trigger("cohort:chat", "prompt_mix_shift", START_S + 60, {"actions": [release]}, {"end": [release]})
-    draft.retry_storm()
-    draft.shed()
-    draft.impact((330, 900))
-    draft.proof(690)
-    return draft
+    return draft.storm((330, 900), late_s=690)

@@ -1,11 +1,11 @@
-"""Every family by name, and one case of it: a scenario with its truth, as checked as if they had been read from files."""
+"""Every family by name, and one case of it: a scenario with its truth, checked as if they had been read from files."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from collectors.errors import BadInput, nearest
 from incidents.families import control, demand, hardware, kv_sync, mixed, service
@@ -16,6 +16,7 @@ from instrumented_engine.rooms import problems
 from instrumented_engine.scenario import Scenario
 
 Builder = Callable[[Topology, float], Draft]
+Named = TypeVar("Named")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +59,18 @@ FAMILIES: Mapping[str, Family] = {
 
 def family(name: str) -> Family:
     """The family called ``name``. Raises BadInput with the nearest name."""
-    if name not in FAMILIES:
-        raise BadInput(f"no family {name!r}; {nearest(name, sorted(FAMILIES))}")
-    return FAMILIES[name]
+    return _named("family", name, FAMILIES)
 
 
 def topology(name: str) -> Topology:
     """The fleet called ``name``. Raises BadInput with the nearest name."""
-    if name not in TOPOLOGIES:
-        raise BadInput(f"no topology {name!r}; {nearest(name, sorted(TOPOLOGIES))}")
-    return TOPOLOGIES[name]
+    return _named("topology", name, TOPOLOGIES)
+
+
+def _named(kind: str, name: str, known: Mapping[str, Named]) -> Named:
+    if name not in known:
+        raise BadInput(f"no {kind} {name!r}; {nearest(name, sorted(known))}")
+    return known[name]
 
 
 def drafted(name: str, severity: float = 1.0, fleet: str = "four", seed: int = 1, decoys: bool = False) -> Draft:
@@ -83,8 +86,7 @@ def drafted(name: str, severity: float = 1.0, fleet: str = "four", seed: int = 1
 
 def checked(draft: Draft) -> tuple[Scenario, Truth]:
     """Scenario and truth of a draft. Raises BadInput with a line for each thing that cannot be."""
-    tables: dict[str, Any] = draft.tables()
-    scenario, truth = Scenario.model_validate(tables), Truth.model_validate(draft.truth)
+    scenario, truth = Scenario.model_validate(draft.tables()), Truth.model_validate(draft.truth)
     if found := [*problems(scenario), *truth_problems(truth, scenario)]:
         raise BadInput("\n".join(f"{scenario.title}: {problem}" for problem in found))
     return scenario, truth
@@ -92,7 +94,6 @@ def checked(draft: Draft) -> tuple[Scenario, Truth]:
 
 def _distract(draft: Draft, luck: random.Random) -> None:
     """Three entries of a change log that have nothing to do with anything, one of them shortly before it begins."""
-    gateways = [region["name"] for region in draft.scenario.get("regions", [])] or [draft.fleet.named("gateway")]
     things = [
         ("a certificate", "note", "certificate renewed"),
         ("a dashboard", "deploy", "dashboards 3.4 released"),
@@ -100,4 +101,4 @@ def _distract(draft: Draft, luck: random.Random) -> None:
     ]
     luck.shuffle(things)
     for (what, kind, log), at_s in zip(things, (luck.uniform(30, 200), START_S - luck.uniform(10, 60), 400.0), strict=True):
-        draft.decoy(what, draft.call(round(at_s, 1), "note", f"gateway:{luck.choice(gateways)}", kind=kind, log=log))
+        draft.decoy(what, draft.call(round(at_s, 1), "note", f"gateway:{luck.choice(draft.gateways)}", kind=kind, log=log))

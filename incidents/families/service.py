@@ -13,11 +13,8 @@ def cold_failover(fleet: Topology, severity: float) -> Draft:
     draft = _two_regions(fleet, "A failover onto cold caches")
     lost = draft.set(START_S, START_S + 150 * severity, "region:west", "up", False)
     draft.trigger("region:west", "region_loss", START_S, {"actions": [lost]}, {"end": [lost]}, within_s=30)
-    draft.amplifier("retry_storm", set={"cohorts.0.max_retries": 0})
-    draft.shed(gateways=("west", "east"))
-    draft.impact((START_S, 600))
-    draft.proof(400)
-    return draft
+    draft.retries_amplify()
+    return draft.shed_at_last((START_S, 600), 400)
 
 
 def strict_probes(fleet: Topology, severity: float) -> Draft:
@@ -28,11 +25,8 @@ def strict_probes(fleet: Topology, severity: float) -> Draft:
     burst = draft.set(START_S, START_S + 90, "cohort:chat", "users_factor", 1 + 1.2 * severity)
     draft.trigger("cohort:chat", "external_load", START_S, {"actions": [burst]}, within_s=10)
     draft.amplifier("health_check_flap", "traffic_manager:main", set={"traffic_manager.probe_path": "shallow"})
-    draft.amplifier("retry_storm", set={"cohorts.0.max_retries": 0})
-    draft.shed(gateways=("west", "east"))
-    draft.impact((START_S, 600))
-    draft.proof(400)
-    return draft
+    draft.retries_amplify()
+    return draft.shed_at_last((START_S, 600), 400)
 
 
 def chat_store(fleet: Topology, severity: float) -> Draft:
@@ -58,7 +52,7 @@ def free_tier_limit(fleet: Topology, severity: float) -> Draft:
     spike = draft.set(START_S, 780, "cohort:chat", "users_factor", 1 + 0.7 * severity)
     quota = draft.set(
         START_S + 10, 780, f"tier:{fleet.named('gateway')}-free", "tier_concurrency", 4, kind="load_shed",
-        log="free tier: at most 10 requests at a time", log_until="free tier: quota lifted",
+        log="free tier: at most 4 requests at a time", log_until="free tier: quota lifted",
     )  # fmt: skip
     draft.trigger("cohort:chat", "external_load", START_S, {"actions": [spike, quota]}, {"end": [spike, quota]}, within_s=10)
     draft.mitigation("a quota on the free tier", ("paid",), quota)

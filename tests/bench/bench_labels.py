@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from incidents.families.registry import FAMILIES, checked, drafted
 from incidents.library_index import incidents
+from incidents.parallel import workers
 from incidents.truth import load_truth
 from incidents.verify import verify
 
@@ -17,7 +17,7 @@ def main() -> int:
     shipped = {entry.slug: (entry.scenario, load_truth(entry.folder / "truth.toml", entry.scenario)) for entry in incidents()}
     made = {f"family {name}": checked(drafted(name)) for name in FAMILIES}
     for name, (scenario, truth) in {**shipped, **made}.items():
-        found = verify(scenario, truth, range(1, 6), jobs=len(os.sched_getaffinity(0)))
+        found = verify(scenario, truth, range(1, 6), jobs=workers(0))
         print(f"{name}: {sum(one.holds for one in found)} of {len(found)} labels hold for five seeds")
         for one in found:
             if not one.holds:
