@@ -77,17 +77,19 @@ def traversal(seen: Observed) -> Ranking:
 
 
 def correlation(seen: Observed) -> Ranking:
-    """Who moves with what users see: rank correlation with the users' own metric, among those that are anomalous."""
+    """Who moves with what users see: rank correlation with the users' own metric, among those that are anomalous; with
+    itself everything correlates, so that metric counts for nobody."""
     own = seen.columns(seen.target)
     if not own:
         return []
     z = np.abs(_z(seen, seen.after)).max(axis=0)
     ranks = seen.values.argsort(axis=0).argsort(axis=0).astype(float)
     ranks -= ranks.mean(axis=0)
-    target = ranks[:, own[int(np.argmax(z[own]))]]
+    users = own[int(np.argmax(z[own]))]
+    target = ranks[:, users]
     lengths = np.sqrt((ranks**2).sum(axis=0) * (target @ target))
     found = np.abs(ranks.T @ target) / np.maximum(lengths, _TINY)
-    return seen.best_of(np.where(z > SIGMAS, found, 0.0))
+    return seen.best_of(np.where((z > SIGMAS) & (np.arange(len(z)) != users), found, 0.0))
 
 
 def simple_rules(seen: Observed) -> Ranking:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from incidents.benchmark.baselines import BASELINES
@@ -41,6 +41,16 @@ def markdown(found: dict[str, Any]) -> str:
         *("|" + "|".join(f" {part} " if part != "---" else part for part in line) + "|" for line in lines),
         "", states, "", *(f"- {line}" for line in answers),
     ]) + "\n"  # fmt: skip
+
+
+def public_table(figures: Mapping[str, Figures]) -> str:
+    """The figures of public data as a table: methods, and what each scored."""
+    names = {"top1": "AC@1", "top3": "AC@3", "avg5": "Avg@5", "specificity": "specificity", "cpu_s_per_case": "CPU s a case"}
+    lines = [["method", *names.values()], ["---"] * (1 + len(names))]
+    for method in (OURS, *BASELINES):
+        plain = _plain(figures[method])
+        lines.append([method, *(cell(plain.get(name, (None, None, None))) for name in names)])
+    return "\n".join("|" + "|".join(f" {part} " if part != "---" else part for part in line) + "|" for line in lines)
 
 
 def page(found: dict[str, Any]) -> str:

@@ -199,6 +199,15 @@ def test_the_day_curve_scales_the_rate(trace: Path) -> None:
     assert night / evening == pytest.approx(0.207, rel=0.25), "04:30 and 22:30 in Beijing"
 
 
+def test_with_a_curve_the_clients_own_day_changes_who_sends_and_not_how_much(trace: Path) -> None:
+    def count(hour: int) -> int:
+        cohort = {"name": "tenants", "source": "servegen_deepseek_r1", "rate_factor": 0.3, "curve": "day6", "hour": hour,
+                  "max_retries": 0, "ttft_timeout_s": 500}  # fmt: skip
+        return len(fleet(trace, cohort, cluster={"replicas": 16}, duration_s=300)[1].attempts)
+
+    assert count(12) == pytest.approx(count(22), rel=0.35), "without it 4.2 and 30.5 a second"
+
+
 def test_a_provider_with_few_cards_saturates_where_a_larger_one_does_not(trace: Path) -> None:
     def longest_wait_s(replicas: int) -> float:
         _, memory = fleet(trace, CALM, cluster={"replicas": replicas}, replica={"max_running": 3})
