@@ -51,9 +51,9 @@ def big_release(fleet: Topology, severity: float) -> Draft:
     draft.initiator("deploy", "cohort:chat", START_S, *numbers.values())
     everything = list(numbers.values())
     draft.trigger("cohort:chat", "demand_release", START_S, {"actions": everything}, {"end": everything})
-    for key, number in numbers.items():
-        mechanism = {"users_factor": "external_load", "turns_factor": "turns_growth", "context_factor": "prompt_mix_shift"}
-        draft.amplifier(mechanism.get(key, "output_length_shift"), "cohort:chat", actions=[number])
+    for key, mechanism in (("users_factor", "external_load"), ("context_factor", "prompt_mix_shift")):
+        # The other two are too small to be missed: without one of them alone as many users are lost.
+        draft.amplifier(mechanism, "cohort:chat", actions=[numbers[key]])
     return draft.storm((300, 900), late_s=690)
 
 
