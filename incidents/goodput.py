@@ -6,7 +6,7 @@ which they came, so that an answer that took minutes does not make a bad minute 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from incidents.replay import prepared
@@ -18,7 +18,7 @@ from instrumented_engine.routing.door import AttemptRecord
 from instrumented_engine.scenario import Scenario
 
 WINDOW_S = 30.0
-_LAST_S = 90.0
+LAST_S = 90.0
 """Who comes so late may still be waiting when the run ends, and is not counted."""
 
 
@@ -36,18 +36,16 @@ class Window(NamedTuple):
 
 
 class Users:
-    """An observer that remembers of each request of ``cohorts`` when it came and whether it was served."""
+    """An observer that remembers of each request whose it is, when it came and whether it was served."""
 
-    def __init__(self, cohorts: Collection[str]) -> None:
-        self.cohorts = frozenset(cohorts)
-        self.requests: dict[str, tuple[int, bool]] = {}
+    def __init__(self) -> None:
+        self.requests: dict[str, tuple[str, int, bool]] = {}
 
     def on_attempt(self, record: AttemptRecord) -> None:
         """One attempt ended."""
         attempt = record.attempt
-        if attempt.cohort.name in self.cohorts:
-            first_ns, served = self.requests.get(attempt.request_id, (record.start_ns, False))
-            self.requests[attempt.request_id] = min(first_ns, record.start_ns), served or record.outcome == "ok"
+        whose, first_ns, served = self.requests.get(attempt.request_id, (attempt.cohort.name, record.start_ns, False))
+        self.requests[attempt.request_id] = whose, min(first_ns, record.start_ns), served or record.outcome == "ok"
 
     def on_start(self, cluster: Cluster) -> None:
         """Nothing to prepare."""
@@ -67,14 +65,23 @@ class Users:
 
 def goodput(scenario: Scenario, cohorts: Collection[str]) -> list[Window]:
     """Play ``scenario`` with the recorded runner and ask the users of ``cohorts``, window by window. Raises BadInput."""
+    return goodput_by(scenario, {"": cohorts})[""]
+
+
+def goodput_by(scenario: Scenario, groups: Mapping[str, Collection[str]]) -> dict[str, list[Window]]:
+    """The same for several groups of cohorts in one run."""
     runner, arrivals = prepared(scenario, "recorded")
-    users = Users(cohorts)
+    users = Users()
     Cluster(scenario, arrivals, runner, users, lambda key, count, vocabulary: []).run()
-    count = max(1, int((scenario.duration_s - _LAST_S) // WINDOW_S))
+    return {name: _windows(scenario, users, frozenset(cohorts)) for name, cohorts in groups.items()}
+
+
+def _windows(scenario: Scenario, users: Users, cohorts: frozenset[str]) -> list[Window]:
+    count = max(1, int((scenario.duration_s - LAST_S) // WINDOW_S))
     came, served = [0] * count, [0] * count
-    for first_ns, answered in users.requests.values():
+    for whose, first_ns, answered in users.requests.values():
         number = int((first_ns / 1e9 - scenario.warm_up_s) // WINDOW_S)
-        if 0 <= number < count:
+        if whose in cohorts and 0 <= number < count:
             came[number] += 1
             served[number] += answered
     return [Window(i * WINDOW_S, *both) for i, both in enumerate(zip(came, served, strict=True))]

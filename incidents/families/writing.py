@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import tomli_w
 
 from collectors.errors import BadInput
 from incidents.families.draft import Draft
 from incidents.families.registry import checked
+from instrumented_engine.scenario import Scenario
 
 _TRUTH = "# What really happened, for scoring alone. Nothing outside incidents/ may read this.\n\n"
 
@@ -18,15 +20,32 @@ def write_incident(folder: Path, draft: Draft, story: str, origin: str) -> None:
     """Write ``draft`` into the new ``folder``. ``origin``: how it was made. Raises BadInput when the folder holds something,
     or for a draft that cannot be."""
     checked(draft)
+    title = draft.scenario["title"]
+    _write(folder, {
+        "scenario.toml": _scenario(draft.tables(), story, origin),
+        "truth.toml": _TRUTH + tomli_w.dumps(draft.truth),
+        "README.md": f"# {title}\n\n{story}\n\n{_roles(draft)}\n{_REAL}\n{origin}\n",
+    })  # fmt: skip
+
+
+def write_scenario(folder: Path, scenario: Scenario, story: str, origin: str) -> None:
+    """Write ``scenario``, of which nobody knows the truth, into the new ``folder``. Raises BadInput as above."""
+    tables = scenario.model_dump(mode="json", exclude_unset=True)
+    _write(folder, {"scenario.toml": _scenario(tables, story, origin)})
+
+
+def _scenario(tables: dict[str, Any], story: str, origin: str) -> str:
+    return f"# {story}\n# {origin}\n\n{tomli_w.dumps(tables)}"
+
+
+def _write(folder: Path, files: dict[str, str]) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise BadInput(f"{folder}: is not empty; give a new folder")
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    title = draft.scenario["title"]
-    (partial / "scenario.toml").write_text(f"# {story}\n# {origin}\n\n{tomli_w.dumps(draft.tables())}")
-    (partial / "truth.toml").write_text(_TRUTH + tomli_w.dumps(draft.truth))
-    (partial / "README.md").write_text(f"# {title}\n\n{story}\n\n{_roles(draft)}\n{_REAL}\n{origin}\n")
+    for name, text in files.items():
+        (partial / name).write_text(text)
     if folder.exists():
         folder.rmdir()
     partial.rename(folder)
