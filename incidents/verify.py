@@ -121,7 +121,8 @@ def changed(
     actions, more = data.get("actions", []), []
     for one in late:
         for number in one.end:
-            actions[number]["until_s"] = late_s
+            until_s = actions[number]["until_s"]  # what is over by then has been undone already
+            actions[number]["until_s"] = late_s if until_s == "end" else min(until_s, late_s)
         more += [done.at(late_s) for done in one.do]
     kept = [action for number, action in enumerate(actions) if number not in gone]
     data |= {"seed": seed, "duration_s": duration_s, "actions": [*kept, *more]}

@@ -36,7 +36,7 @@ def reasoning_shift(fleet: Topology, severity: float) -> Draft:
     )  # fmt: skip
     draft.initiator("deploy", "cohort:chat", START_S, release)
     draft.trigger("cohort:chat", "output_length_shift", START_S, {"set": {f"actions.{release}.value": 1.0}}, {"end": [release]})
-    return draft.storm((300, 900), late_s=690)
+    return draft.storm((300, 900), late_s=690, shed_s=810)
 
 
 def big_release(fleet: Topology, severity: float) -> Draft:
@@ -74,4 +74,27 @@ def few_cards(fleet: Topology, severity: float) -> Draft:
     evening = draft.set(START_S, 780, "cohort:chat", "users_factor", 1 + 0.25 * severity)
     draft.trigger("cohort:chat", "external_load", START_S, {"actions": [evening]}, {"end": [evening]}, within_s=60)
     draft.amplifier("too_few_replicas", set={"cluster.replicas": fleet.replicas + 2})
-    return draft.storm((300, 900), late_s=690)
+    return draft.storm((300, 900), late_s=690, shed_s=810)
+
+
+def agent_snowball(fleet: Topology, severity: float) -> Draft:
+    """Agents are switched on for a tier: the same users, many more calls, and sub-agents beside them."""
+    draft = Draft(fleet, "Agents with sub-agents: the same users, many more calls")
+    draft.scenario["workload"]["compress"] = 1.0
+    draft.scenario["cohorts"].append({
+        "name": "agents", "tier": "agents", "source": "weka_agents", "agents": 24, "ttft_timeout_s": 25, "max_retries": 2,
+    })  # fmt: skip
+    draft.scenario["gateway"] = {"tiers": [{"name": "agents"}]}
+    faster = draft.set(
+        START_S, 780, "cohort:agents", "turns_factor", 30 * severity, kind="deploy", log="agents 2.0: tools run in parallel",
+    )  # fmt: skip
+    more = draft.set(START_S, 780, "cohort:agents", "subagents", round(min(1.0, 0.5 * severity), 4))
+    draft.initiator("deploy", "cohort:agents", START_S, faster, more)
+    draft.trigger("cohort:agents", "agent_snowball", START_S, {"actions": [faster, more]}, {"end": [faster, more]}, within_s=60)
+    draft.retries_amplify()
+    tier = f"tier:{fleet.named('gateway')}-agents"
+    draft.sustainer("retry_storm", cohorts=("chat",), do=[  # agents call again after an error, whatever their SDK does
+        {"do": "set", "target": "clients", "key": "retries_on", "value": False},
+        {"do": "set", "target": tier, "key": "tier_concurrency", "value": 0},
+    ])  # fmt: skip
+    return draft.shed_at_last((300, 900), late_s=690, shed_s=810)

@@ -85,17 +85,17 @@ class Draft:
         """Retries made it larger."""
         self.amplifier("retry_storm", set={f"cohorts.{i}.max_retries": 0 for i in range(len(self.scenario["cohorts"]))})
 
-    def storm(self, outage_from_s: tuple[float, float], late_s: float = 600) -> Draft:
+    def storm(self, outage_from_s: tuple[float, float], late_s: float = 600, shed_s: float = SHED_S) -> Draft:
         """Retries made it larger and kept it down, and only the operator ended it."""
         self.retries_amplify()
         self.sustainer("retry_storm", cohorts=("chat",), do=[
             {"do": "set", "target": "clients", "key": "retries_on", "value": False},
         ])  # fmt: skip
-        return self.shed_at_last(outage_from_s, late_s)
+        return self.shed_at_last(outage_from_s, late_s, shed_s)
 
-    def shed_at_last(self, outage_from_s: tuple[float, float], late_s: float) -> Draft:
-        """The operator sheds load, which ends it; experiments intervene at ``late_s``."""
-        self.shed()
+    def shed_at_last(self, outage_from_s: tuple[float, float], late_s: float, shed_s: float = SHED_S) -> Draft:
+        """The operator sheds load from ``shed_s`` on, which ends it; experiments intervene at ``late_s``."""
+        self.shed(shed_s)
         self.impact(outage_from_s)
         self.proof(late_s)
         return self

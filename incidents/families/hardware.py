@@ -16,10 +16,10 @@ def retry_storm_after_dip(fleet: Topology, severity: float) -> Draft:
 
 
 def throttled_gpu(fleet: Topology, severity: float) -> Draft:
-    """One GPU too hot: its replica steps at a third of its speed, and the router goes on sending it its share."""
+    """One GPU too hot: its replica steps at a quarter of its speed, and the router goes on sending it its share."""
     draft = Draft(fleet, "A throttled GPU slows its replica")
     draft.scenario["hardware"] = {"gpus": 1}
-    hot = draft.set(START_S, 780, f"gpu:{fleet.replica(1)}.0", "clock", round(max(0.05, 1 - 0.65 * severity), 4))
+    hot = draft.set(START_S, 780, f"gpu:{fleet.replica(1)}.0", "clock", round(max(0.05, 1 - 0.75 * severity), 4))
     draft.trigger(f"replica:{fleet.replica(1)}", "slow_replica", START_S, {"actions": [hot]}, {"end": [hot]}, within_s=30)
     return draft.storm((270, 900), late_s=690)
 
@@ -29,20 +29,49 @@ def straggler_rank(fleet: Topology, severity: float) -> Draft:
     draft = Draft(fleet, "A straggler rank holds up its replica")
     draft.scenario["workload"]["compress"] = 1.0
     draft.scenario["experts"] = {"ranks": 4, "redundant": 4}
-    slow = draft.set(START_S, 780, f"rank:{fleet.replica(2)}.1", "rank_speed", round(max(0.02, 1 - 0.6 * severity), 4))
+    slow = draft.set(START_S, 780, f"rank:{fleet.replica(2)}.1", "rank_speed", round(max(0.02, 1 - 0.65 * severity), 4))
     draft.trigger(f"replica:{fleet.replica(2)}", "slow_replica", START_S, {"actions": [slow]}, {"end": [slow]}, within_s=30)
-    return draft.storm((270, 900), late_s=690)
+    return draft.storm((270, 900), late_s=690, shed_s=810)
 
 
 def hot_expert(fleet: Topology, severity: float) -> Draft:
-    """A crowd that asks for code alone loads a few experts' ranks, and synchronous re-balancing stops replicas to cool them."""
-    draft = Draft(fleet, "Hot experts, and a re-balancing that stops the world")
-    draft.scenario["experts"] = {"ranks": 8, "rebalance": "off", "interval_s": 60, "rearrange_s": 8.0}
+    """As many people as ever, but now most ask for code: a few experts' ranks get most of the work, and every step waits."""
+    draft = Draft(fleet, "Hot experts, for most people ask for code")
+    draft.scenario["experts"] = {"ranks": 8, "rebalance": "off"}
     draft.scenario["cohorts"][0] |= {"share": 3.0}
     draft.scenario["cohorts"].append({
         "name": "coders", "share": 1.0, "content": "code", "ttft_timeout_s": 25, "max_retries": 2, "backoff_initial_s": 0.5,
     })  # fmt: skip
-    less = draft.set(START_S, 780, "cohort:chat", "users_factor", 0.5)
-    more = draft.set(START_S, 780, "cohort:coders", "users_factor", 1 + 1.5 * severity)
+    less = draft.set(START_S, 780, "cohort:chat", "users_factor", round(max(0.05, 1 - 0.75 * severity), 4))  # as many in all
+    more = draft.set(START_S, 780, "cohort:coders", "users_factor", 1 + 2.25 * severity)
     draft.trigger("cohort:coders", "hot_expert", START_S, {"actions": [less, more]}, {"end": [less, more]}, within_s=60)
-    return draft.storm((270, 900), late_s=690)
+    return draft.storm((270, 900), late_s=690, shed_s=810)
+
+
+def stop_the_world(fleet: Topology, severity: float) -> Draft:
+    """Re-balancing of experts is switched on, synchronously and too often: engines stand still while experts move."""
+    draft = Draft(fleet, "Synchronous re-balancing of experts stops the engines every minute")
+    draft.scenario["experts"] = {"ranks": 8, "rebalance": "off", "interval_s": 60, "rearrange_s": round(10.0 * severity, 2)}
+    on = [
+        draft.set(START_S, 780, f"experts:{fleet.replica(i)}", "expert_rebalance", "sync", kind="config_change",
+                  log="expert load balancing switched on" if i == 0 else "",
+                  log_until="expert load balancing switched off" if i == 0 else "")
+        for i in range(fleet.replicas)
+    ]  # fmt: skip
+    draft.initiator("config_change", f"experts:{fleet.replica(0)}", START_S, *on)
+    draft.trigger(f"experts:{fleet.replica(0)}", "expert_rebalance_stall", START_S, {"actions": on}, {"end": on}, within_s=90)
+    return draft.storm((270, 900), late_s=690, shed_s=810)
+
+
+def preemption_thrash(fleet: Topology, severity: float) -> Draft:
+    """Longer answers no longer fit: requests are let in by their prompts alone, thrown out half-way, and computed again."""
+    draft = Draft(fleet, "Longer answers thrash a KV pool that lets in by prompts alone")
+    draft.scenario["replica"] |= {"kv_blocks": 6000}
+    release = draft.set(
+        START_S, 780, "cohort:chat", "output_factor", 1 + 5.0 * severity, kind="deploy",
+        log="chat app: deep thinking is on for everybody", log_until="chat app: deep thinking is off again",
+    )  # fmt: skip
+    draft.initiator("deploy", "cohort:chat", START_S, release)
+    roomy = {"set": {"replica.kv_blocks": 65536}}
+    draft.trigger(f"replica:{fleet.replica(0)}", "preemption_thrash", START_S, roomy, {"end": [release]}, within_s=300)
+    return draft.storm((270, 900), late_s=690, shed_s=810)

@@ -39,9 +39,11 @@ _TRAIN: tuple[Builder, ...] = (
     control.night_scale_down, service.cold_failover, mixed.busy_but_healthy,
 )  # fmt: skip
 _HELD_OUT: tuple[Builder, ...] = (
-    kv_sync.metadata_failover, kv_sync.spike_meets_rebalance, kv_sync.kv_transfer, hardware.straggler_rank, hardware.hot_expert,
-    demand.reasoning_shift, demand.botnet,
-    control.probe_restart_loop, control.breaker_backlog, service.strict_probes, service.chat_store, service.free_tier_limit,
+    kv_sync.metadata_failover, kv_sync.spike_meets_rebalance, kv_sync.kv_transfer,
+    hardware.straggler_rank, hardware.hot_expert, hardware.stop_the_world, hardware.preemption_thrash,
+    demand.reasoning_shift, demand.agent_snowball, demand.botnet,
+    control.probe_restart_loop, control.breaker_backlog, control.control_plane_dns, control.self_redeploying_rollout,
+    service.strict_probes, service.lost_probes, service.chat_store, service.free_tier_limit,
     mixed.scaled_but_healthy, mixed.double_fault,
 )  # fmt: skip
 

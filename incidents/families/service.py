@@ -29,6 +29,20 @@ def strict_probes(fleet: Topology, severity: float) -> Draft:
     return draft.shed_at_last((START_S, 600), 400)
 
 
+def lost_probes(fleet: Topology, severity: float) -> Draft:
+    """A traffic manager loses its probes on the way and takes healthy regions out, one or all, again and again."""
+    draft = _two_regions(fleet, "A traffic manager without probes takes healthy regions out", fall=2, rise=1, dns_ttl_s=5,
+                         return_ramp_s=0, fail_open=False)  # fmt: skip
+    manager = "traffic_manager:main"
+    lost = draft.set(START_S, 780, manager, "probe_loss", round(min(0.98, 0.85 * severity), 4),
+                     log="network: new firewall between the probes and the regions")  # fmt: skip
+    draft.initiator("config_change", manager, START_S, lost)
+    draft.trigger(manager, "lost_probes", START_S, {"actions": [lost]}, {"end": [lost]}, within_s=60)
+    draft.impact((START_S, 540), (780, 1140))
+    draft.proof(690, 1230)
+    return draft
+
+
 def chat_store(fleet: Topology, severity: float) -> Draft:
     """The store of chat histories slows down: chat is out, the API beside it is not."""
     draft = Draft(fleet, "Chat is out, the API is not")
