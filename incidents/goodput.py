@@ -47,6 +47,17 @@ class Users:
         whose, first_ns, served = self.requests.get(attempt.request_id, (attempt.cohort.name, record.start_ns, False))
         self.requests[attempt.request_id] = whose, min(first_ns, record.start_ns), served or record.outcome == "ok"
 
+    def windows(self, scenario: Scenario, cohorts: Collection[str]) -> list[Window]:
+        """Those of ``cohorts``, window by window, after ``scenario`` was played."""
+        count = max(1, int((scenario.duration_s - LAST_S) // WINDOW_S))
+        came, served = [0] * count, [0] * count
+        for whose, first_ns, answered in self.requests.values():
+            number = int((first_ns / 1e9 - scenario.warm_up_s) // WINDOW_S)
+            if whose in cohorts and 0 <= number < count:
+                came[number] += 1
+                served[number] += answered
+        return [Window(i * WINDOW_S, *both) for i, both in enumerate(zip(came, served, strict=True))]
+
     def on_start(self, cluster: Cluster) -> None:
         """Nothing to prepare."""
 
@@ -73,18 +84,7 @@ def goodput_by(scenario: Scenario, groups: Mapping[str, Collection[str]]) -> dic
     runner, arrivals = prepared(scenario, "recorded")
     users = Users()
     Cluster(scenario, arrivals, runner, users, lambda key, count, vocabulary: []).run()
-    return {name: _windows(scenario, users, frozenset(cohorts)) for name, cohorts in groups.items()}
-
-
-def _windows(scenario: Scenario, users: Users, cohorts: frozenset[str]) -> list[Window]:
-    count = max(1, int((scenario.duration_s - LAST_S) // WINDOW_S))
-    came, served = [0] * count, [0] * count
-    for whose, first_ns, answered in users.requests.values():
-        number = int((first_ns / 1e9 - scenario.warm_up_s) // WINDOW_S)
-        if whose in cohorts and 0 <= number < count:
-            came[number] += 1
-            served[number] += answered
-    return [Window(i * WINDOW_S, *both) for i, both in enumerate(zip(came, served, strict=True))]
+    return {name: users.windows(scenario, cohorts) for name, cohorts in groups.items()}
 
 
 def lost(windows: Sequence[Window]) -> int:

@@ -21,10 +21,12 @@ from instrumented_engine.model.runner import Runner
 from instrumented_engine.model.tokens import token_ids
 from instrumented_engine.reporting.reporter import Reporter
 from instrumented_engine.rooms import check
+from instrumented_engine.routing.door import AttemptRecord
 from instrumented_engine.scenario import Scenario
 from instrumented_engine.telemetry import DigestSink
 
 RunnerName = Literal["torch", "recorded"]
+OnAttempt = Callable[[AttemptRecord], None]
 DRAIN_SYNCS = 10
 """The intake decodes after so many flushes: few, large commits."""
 
@@ -82,15 +84,28 @@ def make_runner(name: RunnerName, scenario: Scenario) -> Runner:
     return TorchRunner(scenario.model, **sizes)
 
 
+class HeardReporter(Reporter):
+    """A reporter beside which somebody else hears of attempts, to ask users in the same run."""
+
+    def __init__(self, scenario: Scenario, sink: Sink, on_progress: Callable[[float], None], on_attempt: OnAttempt) -> None:
+        super().__init__(scenario, sink, on_progress)
+        self._also = on_attempt
+
+    def on_attempt(self, record: AttemptRecord) -> None:
+        """An attempt ended as its client sees it."""
+        super().on_attempt(record)
+        self._also(record)
+
+
 def play(
     scenario: Scenario, sink: Sink, runner: RunnerName = "recorded", *,
-    on_progress: Callable[[float], None] = lambda seconds: None,
+    on_progress: Callable[[float], None] = lambda seconds: None, on_attempt: OnAttempt = lambda record: None,
 ) -> Played:
     """Play ``scenario`` from end to end into ``sink``; it gets no body when the scenario cannot be played (BadInput).
 
-    ``on_progress`` is told the virtual seconds played. Raises what the sink raises.
+    ``on_progress`` is told the virtual seconds played, ``on_attempt`` of each attempt. Raises what the sink raises.
     """
-    return _run(scenario, *prepared(scenario, runner), sink, on_progress)
+    return _run(scenario, *prepared(scenario, runner), sink, on_progress, on_attempt)
 
 
 def replay(
@@ -129,11 +144,14 @@ def prepared(scenario: Scenario, runner: RunnerName) -> tuple[Runner, Arrivals]:
     return engine, arrivals
 
 
-def _run(scenario: Scenario, engine: Runner, arrivals: Arrivals, sink: Sink, on_progress: Callable[[float], None]) -> Played:
+def _run(
+    scenario: Scenario, engine: Runner, arrivals: Arrivals, sink: Sink, on_progress: Callable[[float], None],
+    on_attempt: OnAttempt = lambda record: None,
+) -> Played:
     gc.collect()
     gc.freeze()
     digest = DigestSink(sink)
-    reporter = Reporter(scenario, digest, on_progress)
+    reporter = HeardReporter(scenario, digest, on_progress, on_attempt)
     cluster = Cluster(scenario, arrivals, engine, reporter, token_ids)
     cluster.run()
     reporter.finish(cluster)

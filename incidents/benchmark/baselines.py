@@ -8,11 +8,14 @@ with the graph given; traversal and ranked correlation as in PetShop (CLeaR 2024
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Mapping
+from functools import cache
 
 import numpy as np
 
 from incidents.benchmark.observed import Baseline, Floats, Observed, Ranking
+from incidents.families.registry import FAMILIES, drafted
 
 _TINY = 1e-9
 SIGMAS = 3.0
@@ -25,10 +28,17 @@ def chance(seen: Observed) -> Ranking:
 
 
 def constant_prior(seen: Observed) -> Ranking:
-    """The kinds of entity that reports of LLM-serving outages blame most, in a fixed order, and the first of each kind."""
-    order = ("cohort", "replica", "gateway", "control_plane", "kv_index", "router", "pool", "region", "service", "gpu")
-    ranked = [(e, order.index(k) if (k := e.partition(":")[0]) in order else len(order)) for e in seen.entities]
-    return [(entity, -float(place)) for place, (entity, _) in enumerate(sorted(ranked, key=lambda pair: (pair[1], pair[0])))]
+    """The kinds of entity that the training families blame, most often first, and the first of each kind by name."""
+    blamed = _blamed()
+    ranked = sorted(seen.entities, key=lambda entity: (-blamed[entity.partition(":")[0]], entity))
+    return [(entity, -float(place)) for place, entity in enumerate(ranked)]
+
+
+@cache
+def _blamed() -> Counter[str]:
+    """How often the training families blame a kind of entity."""
+    drafts = [drafted(one.name) for one in FAMILIES.values() if not one.held_out]
+    return Counter(one["entity"].partition(":")[0] for draft in drafts for one in draft.truth.get("triggers", []))
 
 
 def earliest_onset(seen: Observed) -> Ranking:

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from incidents.benchmark.blemishes import BLEMISHES
 from incidents.families.fleet import TOPOLOGIES
 from incidents.families.registry import FAMILIES, family, topology
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One run of one family."""
+    """One run of one family. ``blemish``: what its telemetry suffered (see ``blemishes``)."""
 
     family: str
     topology: str
     severity: float
     seed: int
     decoys: bool
+    blemish: str = ""
 
     @property
     def name(self) -> str:
         """Its name in results."""
-        return f"{self.family}/{self.topology}/{self.severity:g}/{self.seed}{'/decoys' if self.decoys else ''}"
+        parts = [self.family, self.topology, f"{self.severity:g}", str(self.seed), "decoys" * self.decoys, self.blemish]
+        return "/".join(part for part in parts if part)
 
     @property
     def split(self) -> str:
@@ -49,6 +52,12 @@ def grid(
         Case(name, fleet, severity, seed, decoys=number % 2 == 1)
         for number, (seed, severity, fleet, name) in enumerate(combined)
     ]
+
+
+def robustness(count: int = 8) -> list[Case]:
+    """The first ``count`` training families, each with every blemish: curves are there to be looked at while tuning."""
+    chosen = [one.name for one in FAMILIES.values() if not one.held_out][:count]
+    return [replace(case, blemish=blemish) for blemish in BLEMISHES for case in grid(chosen, ("four",))]
 
 
 def smoke() -> list[Case]:

@@ -9,15 +9,19 @@ from typing import Any
 
 from analysis.investigate import investigate
 from analysis.investigation import Investigation
+from collectors.intake import Intake
 from collectors.store import Store
 from incidents.benchmark.baselines import BASELINES
+from incidents.benchmark.blemishes import BLEMISHES, Blemish
 from incidents.benchmark.cases import Case
 from incidents.benchmark.observed import observe
 from incidents.families.registry import checked, drafted
-from incidents.goodput import Window, goodput
-from incidents.replay import replay
+from incidents.goodput import Users, Window
+from incidents.replay import DrainingSink, play
 from incidents.truth import Truth
 from incidents.verify import DOWN, WELL, changed
+from instrumented_engine.rooms import entities
+from instrumented_engine.scenario import Scenario
 
 OURS = "Flashover"
 _SHOWN = 12
@@ -27,24 +31,25 @@ def outcome(case: Case) -> dict[str, Any]:
     """Everything about ``case`` that scoring needs. Its state is what users saw: ``outage``, ``healthy``, or ``degraded``
     in between, which is neither and is not scored."""
     scenario, truth = checked(drafted(case.family, case.severity, case.topology, case.seed, case.decoys))
-    cohorts = truth.judged_cohorts(scenario)
-    windows = goodput(scenario, cohorts)
-    cures = [scenario.actions[number].at_s for number in truth.proof.without.actions]
-    if cures and not any(window.share < WELL and window.at_s < min(cures) for window in windows):
-        # No operator turns users away while all is well.
-        scenario = changed(scenario, case.seed, scenario.duration_s, (truth.proof.without,), (), 0.0)
-        windows = goodput(scenario, cohorts)
-    least = min(window.share for window in windows)
-    state = "outage" if least < DOWN else "healthy" if least >= WELL else "degraded"
-    ill = [window.at_s for window in windows if window.share < WELL]
-    alarm_s = ill[0] if ill else scenario.duration_s * 2 / 3
+    blemish = BLEMISHES[case.blemish]
     with tempfile.TemporaryDirectory() as folder:
-        store = replay(scenario, Path(folder) / "store").store
+        store = Path(folder) / "as told"
+        windows = _played(scenario, truth, blemish, store)
+        cures = [scenario.actions[number].at_s for number in truth.proof.without.actions]
+        if cures and not any(window.share < WELL and window.at_s < min(cures) for window in windows):
+            # No operator turns users away while all is well.
+            scenario = changed(scenario, case.seed, scenario.duration_s, (truth.proof.without,), (), 0.0)
+            store = Path(folder) / "left alone"
+            windows = _played(scenario, truth, blemish, store)
+        least = min(window.share for window in windows)
+        state = "outage" if least < DOWN else "healthy" if least >= WELL else "degraded"
+        ill = [window.at_s for window in windows if window.share < WELL]
+        alarm_s = ill[0] if ill else scenario.duration_s * 2 / 3
         with Store.open(store) as tables:
             began = time.process_time()
             answer = investigate(tables)
             took = time.process_time() - began
-            seen = observe(tables, scenario.start_ns + round(alarm_s * 1e9))
+            seen = observe(tables, scenario.start_ns + round((alarm_s + blemish.late_s) * 1e9))
             methods = {}
             for name, baseline in BASELINES.items():
                 began = time.process_time()
@@ -55,6 +60,15 @@ def outcome(case: Case) -> dict[str, Any]:
         **case.as_dict(), "state": state, "truth": _told(truth, windows), "entities": list(seen.entities), "methods": methods,
         "answer": _answered(answer, scenario.start_ns),
     }  # fmt: skip
+
+
+def _played(scenario: Scenario, truth: Truth, blemish: Blemish, store: Path) -> list[Window]:
+    """Fill ``store`` with what ``blemish`` leaves of the telemetry, and ask the users of the same run."""
+    users = Users()
+    with Intake.open(store) as intake:
+        sink = blemish.sink(DrainingSink(intake), [name for name in entities(scenario) if name.startswith("replica:")])
+        play(blemish.scraped(scenario), sink, on_attempt=users.on_attempt)
+    return users.windows(scenario, truth.judged_cohorts(scenario))
 
 
 def _told(truth: Truth, windows: list[Window]) -> dict[str, Any]:

@@ -37,10 +37,31 @@ def markdown(found: dict[str, Any]) -> str:
     head, *rows = _table(found)
     states, *answers = _notes(found)
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join([
-        *("|" + "|".join(f" {part} " if part != "---" else part for part in line) + "|" for line in lines),
-        "", states, "", *(f"- {line}" for line in answers),
-    ]) + "\n"  # fmt: skip
+    return "\n".join([_lined(lines), "", states, "", *(f"- {line}" for line in answers)]) + "\n"
+
+
+def curves(rows: Sequence[Row]) -> dict[str, Any]:
+    """For robustness: figures by what telemetry suffered, over cases that were outages; NaN is null."""
+    found: dict[str, Any] = {}
+    for blemish in dict.fromkeys(row["blemish"] for row in rows):
+        part = [row for row in rows if row["blemish"] == blemish]
+        right = {method: list(_plain(method_figures(part, method))["top1"]) for method in (OURS, *BASELINES)}
+        answer = _plain(answer_figures(part))
+        found[blemish or "as it was"] = {
+            "outages": sum(row["state"] == "outage" for row in part), "top1": right,
+            **{name: answer[name] for name in ("abstained", "wrong_but_sure", "onset_error_s")},
+        }  # fmt: skip
+    return found
+
+
+def curve_table(found: dict[str, Any]) -> str:
+    """The same as a table: ours, how it fails, and the best baseline of all."""
+    best = max(BASELINES, key=lambda name: sum(one["top1"][name][0] or 0.0 for one in found.values()))
+    lines = [["telemetry", "Flashover AC@1", "abstained", "wrong but sure", "onset error, s", f"{best} AC@1"], ["---"] * 6]
+    for blemish, one in found.items():
+        figures = [one["top1"][OURS], one["abstained"], one["wrong_but_sure"], one["onset_error_s"], one["top1"][best]]
+        lines.append([blemish, *map(cell, figures)])
+    return _lined(lines)
 
 
 def public_table(figures: Mapping[str, Figures]) -> str:
@@ -50,6 +71,10 @@ def public_table(figures: Mapping[str, Figures]) -> str:
     for method in (OURS, *BASELINES):
         plain = _plain(figures[method])
         lines.append([method, *(cell(plain.get(name, (None, None, None))) for name in names)])
+    return _lined(lines)
+
+
+def _lined(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("|" + "|".join(f" {part} " if part != "---" else part for part in line) + "|" for line in lines)
 
 

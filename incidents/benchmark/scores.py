@@ -58,7 +58,8 @@ def answer_figures(rows: Sequence[Row]) -> Figures:
     outages = [row for row in rows if row["state"] == "outage" and row["truth"]["entities"]]
     healthy = [row for row in rows if row["state"] == "healthy"]
     per_outage: Mapping[str, Callable[[Row], float]] = {
-        "mechanism": mechanism_score, "sustainers": _sustainers, "onset_error_s": onset_error_s, "phase_overlap": phase_overlap,
+        "mechanism": mechanism_score, "sustainers": _sustainers, "path_f1": path_f1,
+        "onset_error_s": onset_error_s, "phase_overlap": phase_overlap,
         "brier": lambda row: (_sureness(row) - _right(row)) ** 2, "abstained": lambda row: float(row["answer"]["abstained"]),
         "wrong_but_sure": lambda row: float(
             not row["answer"]["abstained"] and _sureness(row) >= SURE and not _right(row)
@@ -79,6 +80,18 @@ def mechanism_score(row: Row) -> float:
     first = row["answer"]["triggers"][0]
     names = {first["mechanism"], *first["equivalent_to"]}
     return 1 / len(names) if names & set(row["truth"]["mechanisms"]) else 0.0
+
+
+def path_f1(row: Row) -> float:
+    """F1 of the way of the outage: each mechanism with its role, from the first trigger over amplifiers to loops."""
+    told, answer = row["truth"], row["answer"]
+    first = [("trigger", one["mechanism"]) for one in answer["triggers"][:1]]
+    truth = {("trigger", name) for name in told["mechanisms"]}
+    said = set(first)
+    for role in ("amplifiers", "sustainers"):
+        truth |= {(role, name) for name in told[role]}
+        said |= {(role, name) for name in answer[role]}
+    return 2 * len(truth & said) / (len(truth) + len(said)) if truth or said else math.nan
 
 
 def onset_error_s(row: Row) -> float:

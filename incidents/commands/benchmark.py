@@ -6,13 +6,16 @@ import json
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from collectors import console
 from collectors.durable import replace_file
 from collectors.errors import BadInput
+
+if TYPE_CHECKING:
+    from incidents.benchmark.cases import Case
 
 
 class What(StrEnum):
@@ -31,6 +34,7 @@ Topologies = Annotated[list[str] | None, typer.Option("--topology", help="only t
 Severities = Annotated[list[float] | None, typer.Option("--severity", min=0.01, help="1 is canonical; may be given again")]
 Seeds = Annotated[int, typer.Option("--seeds", min=1, help="how many seeds, from 1 on")]
 Smoke = Annotated[bool, typer.Option("--smoke", help="two cases a family, in ten minutes")]
+Robust = Annotated[bool, typer.Option("--robustness", help="training families with parts of their telemetry missing or wrong")]
 Results = Annotated[Path, typer.Option("--results", metavar="FILE", help="one line a case; a sweep that was killed goes on")]
 Jobs = Annotated[int, typer.Option("--jobs", min=0, help="cases at a time; 0: one a core")]
 Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="write one page as well")]
@@ -39,12 +43,14 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 def run(
     what: Cases = What.families, folder: Folder = None, family: Families = None, topology: Topologies = None,
-    severity: Severities = None, seeds: Seeds = 1, smoke: Smoke = False, results: Results = Path("benchmark.jsonl"),
+    severity: Severities = None, seeds: Seeds = 1, smoke: Smoke = False,
+    robustness: Robust = False, results: Results = Path("benchmark.jsonl"),
     jobs: Jobs = 0, page_file: Html = None, as_json: Json = False,
 ) -> None:
     """Sweep families, fleets, severities and seeds, and score Flashover beside ten baselines; or do so on public data."""
     if what is What.families:
-        _families(family or [], topology or [], severity or [1.0], seeds, smoke, results, jobs, page_file, as_json)
+        chosen = _chosen(family or [], topology or [], severity or [1.0], seeds, smoke, robustness)
+        _families(chosen, robustness, results, jobs, page_file, as_json)
         return
     if folder is None:
         raise BadInput(f"flashover benchmark {what.value}: where does the data lie? give its folder")
@@ -58,19 +64,30 @@ def run(
     print(json.dumps(table[0]) if as_json else table[1])
 
 
-def _families(
-    family: list[str], topology: list[str], severity: list[float], seeds: int, smoke: bool, results: Path, jobs: int,
-    page_file: Path | None, as_json: bool,
-) -> None:
+def _chosen(
+    family: list[str], topology: list[str], severity: list[float], seeds: int, smoke: bool, robustness: bool
+) -> list[Case]:
     from incidents.benchmark import cases
-    from incidents.benchmark.report import markdown, page, summary
+
+    if robustness:
+        return cases.robustness()
+    return cases.smoke() if smoke else cases.grid(family, topology, severity, seeds)
+
+
+def _families(
+    chosen: list[Case], robustness: bool, results: Path, jobs: int, page_file: Path | None, as_json: bool
+) -> None:
+    from incidents.benchmark.report import curve_table, curves, markdown, page, summary
     from incidents.benchmark.sweep import sweep
     from incidents.parallel import workers
 
-    chosen = cases.smoke() if smoke else cases.grid(family, topology, severity, seeds)
     with console.progress(f"{len(chosen)} cases", 1.0) as advance:
         rows = sweep(chosen, results, jobs=workers(jobs),
                      on_done=lambda done, total: advance(done / total))  # fmt: skip
+    if robustness:
+        curve = curves(rows)
+        print(json.dumps(curve, indent=2) if as_json else curve_table(curve))
+        return
     found = summary(rows)
     if page_file is not None:
         replace_file(page_file, page(found).encode())

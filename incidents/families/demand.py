@@ -78,23 +78,16 @@ def few_cards(fleet: Topology, severity: float) -> Draft:
 
 
 def agent_snowball(fleet: Topology, severity: float) -> Draft:
-    """Agents are switched on for a tier: the same users, many more calls, and sub-agents beside them."""
-    draft = Draft(fleet, "Agents with sub-agents: the same users, many more calls")
-    draft.scenario["workload"]["compress"] = 1.0
+    """Agents of a few users take more and more steps for one task: as many users as ever, and many more calls."""
+    draft = Draft(fleet, "Agents snowball: the same users, many more calls")
+    draft.scenario["cohorts"][0] |= {"share": 3.0}
     draft.scenario["cohorts"].append({
-        "name": "agents", "tier": "agents", "source": "weka_agents", "agents": 24, "ttft_timeout_s": 25, "max_retries": 2,
+        "name": "agents", "tier": "agents", "share": 1.0, "ttft_timeout_s": 25, "max_retries": 2, "backoff_initial_s": 0.5,
     })  # fmt: skip
-    draft.scenario["gateway"] = {"tiers": [{"name": "agents"}]}
-    faster = draft.set(
-        START_S, 780, "cohort:agents", "turns_factor", 30 * severity, kind="deploy", log="agents 2.0: tools run in parallel",
+    steps = draft.set(
+        START_S, 780, "cohort:agents", "turns_factor", round(1 + 14.0 * severity, 4), kind="deploy",
+        log="agents 2.0: they check their own work", log_until="agents taken back to 1.9",
     )  # fmt: skip
-    more = draft.set(START_S, 780, "cohort:agents", "subagents", round(min(1.0, 0.5 * severity), 4))
-    draft.initiator("deploy", "cohort:agents", START_S, faster, more)
-    draft.trigger("cohort:agents", "agent_snowball", START_S, {"actions": [faster, more]}, {"end": [faster, more]}, within_s=60)
-    draft.retries_amplify()
-    tier = f"tier:{fleet.named('gateway')}-agents"
-    draft.sustainer("retry_storm", cohorts=("chat",), do=[  # agents call again after an error, whatever their SDK does
-        {"do": "set", "target": "clients", "key": "retries_on", "value": False},
-        {"do": "set", "target": tier, "key": "tier_concurrency", "value": 0},
-    ])  # fmt: skip
-    return draft.shed_at_last((300, 900), late_s=690, shed_s=810)
+    draft.initiator("deploy", "cohort:agents", START_S, steps)
+    draft.trigger("cohort:agents", "agent_snowball", START_S, {"actions": [steps]}, {"end": [steps]}, within_s=60)
+    return draft.storm((270, 840), late_s=690, shed_s=810)

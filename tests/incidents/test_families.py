@@ -11,7 +11,6 @@ from incidents.families.fleet import TOPOLOGIES
 from incidents.families.registry import FAMILIES, checked, drafted
 from incidents.families.writing import write_incident
 from incidents.truth import load_truth
-from incidents.verify import verify
 from instrumented_engine.loading import load_scenario
 
 
@@ -42,11 +41,3 @@ def test_what_is_written_is_what_was_drafted(tmp_path: Path) -> None:
 def test_what_does_not_exist_is_named(name: str, severity: float, fleet: str, part: str) -> None:
     with pytest.raises(BadInput, match=part):
         drafted(name, severity, fleet)
-
-
-@pytest.mark.parametrize("name", ["spike-meets-rebalance", "free-tier-limit"])
-def test_labels_of_two_families_survive(name: str) -> None:
-    """Causes that were needed together, and a mitigation; ``make bench`` takes all families."""
-    scenario, truth = checked(drafted(name))
-    found = verify(scenario, truth, [1])
-    assert all(one.holds for one in found), found
