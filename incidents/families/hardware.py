@@ -42,10 +42,10 @@ def hot_expert(fleet: Topology, severity: float) -> Draft:
     draft.scenario["cohorts"].append({
         "name": "coders", "share": 1.0, "content": "code", "ttft_timeout_s": 25, "max_retries": 2, "backoff_initial_s": 0.5,
     })  # fmt: skip
-    less = draft.set(START_S, 780, "cohort:chat", "users_factor", round(max(0.05, 1 - 0.75 * severity), 4))  # as many in all
-    more = draft.set(START_S, 780, "cohort:coders", "users_factor", 1 + 2.25 * severity)
+    less = draft.set(START_S, 480, "cohort:chat", "users_factor", round(max(0.05, 1 - 0.85 * severity), 4))  # as many in all
+    more = draft.set(START_S, 480, "cohort:coders", "users_factor", 1 + 2.55 * severity)
     draft.trigger("cohort:coders", "hot_expert", START_S, {"actions": [less, more]}, {"end": [less, more]}, within_s=60)
-    return draft.storm((270, 900), late_s=690, shed_s=810)
+    return draft.storm((270, 900), late_s=450)
 
 
 def stop_the_world(fleet: Topology, severity: float) -> Draft:

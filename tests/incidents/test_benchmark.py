@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from collectors.errors import BadInput
 from incidents.benchmark.baselines import BASELINES
 from incidents.benchmark.cases import Case, grid, smoke
 from incidents.benchmark.observed import Observed, filled
-from incidents.benchmark.scores import accuracy_at, interval, strict_rank
+from incidents.benchmark.outcome import OURS
+from incidents.benchmark.report import curve_table, curves
+from incidents.benchmark.scores import accuracy_at, interval, path_f1, strict_rank
 from incidents.benchmark.sweep import read_results, sweep
 
 
@@ -51,6 +54,44 @@ def planted() -> Observed:
 @pytest.mark.parametrize("name", ["earliest onset", "loudest anomaly", "N-Sigma", "graph traversal"])
 def test_a_planted_culprit_is_found(name: str) -> None:
     assert BASELINES[name](planted())[0][0] == "replica:b"
+
+
+def answered(*triggers: str, sustainers: tuple[str, ...] = (), abstained: bool = False) -> dict[str, Any]:
+    """A row of results whose truth is a KV index behind, kept down by retries."""
+    named = [{"entity": "kv_index:main", "mechanism": one, "equivalent_to": [], "probability": 0.9, "onset_s": [240.0, 250.0]}
+             for one in triggers]  # fmt: skip
+    method = {"ranking": [[one["entity"], one["probability"]] for one in named], "cpu_s": 0.1}
+    return {
+        "name": "x", "state": "outage", "blemish": "", "entities": ["kv_index:main", "router:main"],
+        "truth": {"entities": ["kv_index:main"], "mechanisms": ["kv_sync_bottleneck"], "onset_s": [[240.0, 245.0]],
+                  "amplifiers": [], "sustainers": ["retry_storm"], "ill_s": [270.0]},
+        "answer": {"abstained": abstained, "triggers": named, "bad_s": [], "amplifiers": [], "sustainers": list(sustainers)},
+        "methods": dict.fromkeys((OURS, *BASELINES), method),
+    }  # fmt: skip
+
+
+def test_the_way_of_an_outage_is_its_mechanisms_with_their_roles() -> None:
+    assert path_f1(answered("kv_sync_bottleneck", sustainers=("retry_storm",))) == 1.0
+    assert path_f1(answered("kv_sync_bottleneck")) == pytest.approx(2 / 3)
+    assert path_f1(answered("retry_storm")) == 0.0
+    assert path_f1(answered()) == 0.0
+
+
+def test_a_curve_has_a_row_for_each_blemish() -> None:
+    rows = [answered("kv_sync_bottleneck"), {**answered(abstained=True), "blemish": "no change log"}]
+    found = curves(rows)
+    assert [(name, one["outages"], one["top1"][OURS][0], one["abstained"][0]) for name, one in found.items()] == [
+        ("as it was", 1, 1.0, 0.0), ("no change log", 1, 0.0, 1.0),
+    ]  # fmt: skip
+    assert len(curve_table(found).splitlines()) == 4
+
+
+def test_the_prior_blames_what_training_families_blame_most() -> None:
+    seen = planted()
+    entities = ("cohort:chat", "gateway:g", "kv_index:i", "replica:a")
+    named = [entity for entity, _ in BASELINES["constant prior"](replace(seen, entities=entities))]
+    assert named[0] == "cohort:chat"
+    assert named[-1] == "gateway:g"
 
 
 @pytest.mark.parametrize("name", BASELINES)
