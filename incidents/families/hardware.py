@@ -45,7 +45,7 @@ def hot_expert(fleet: Topology, severity: float) -> Draft:
     less = draft.set(START_S, 480, "cohort:chat", "users_factor", round(max(0.05, 1 - 0.85 * severity), 4))  # as many in all
     more = draft.set(START_S, 480, "cohort:coders", "users_factor", 1 + 2.55 * severity)
     draft.trigger("cohort:coders", "hot_expert", START_S, {"actions": [less, more]}, {"end": [less, more]}, within_s=60)
-    return draft.storm((270, 900), late_s=450)
+    return draft.storm((270, 900), late_s=450, shed_s=780)
 
 
 def stop_the_world(fleet: Topology, severity: float) -> Draft:
@@ -66,9 +66,10 @@ def stop_the_world(fleet: Topology, severity: float) -> Draft:
 def preemption_thrash(fleet: Topology, severity: float) -> Draft:
     """Longer answers no longer fit: requests are let in by their prompts alone, thrown out half-way, and computed again."""
     draft = Draft(fleet, "Longer answers thrash a KV pool that lets in by prompts alone")
-    draft.scenario["replica"] |= {"kv_blocks": 6000}
+    draft.scenario["workload"]["compress"] = 1.0
+    draft.scenario["replica"] |= {"kv_blocks": 5000}
     release = draft.set(
-        START_S, 780, "cohort:chat", "output_factor", 1 + 5.0 * severity, kind="deploy",
+        START_S, 780, "cohort:chat", "output_factor", 1 + 3.5 * severity, kind="deploy",
         log="chat app: deep thinking is on for everybody", log_until="chat app: deep thinking is off again",
     )  # fmt: skip
     draft.initiator("deploy", "cohort:chat", START_S, release)
