@@ -9,7 +9,7 @@ from importlib import metadata
 
 VERBS = {
     "demo": ("incidents.commands.demo", "the first incident end to end: replay, collect, investigate, print"),
-    "incidents": ("incidents.commands.incidents", "list, show and make incidents of the library"),
+    "incidents": ("incidents.commands.incidents", "list, show and make incidents; hold public outages against explanations"),
     "replay": ("incidents.commands.replay", "run one incident on the engine and fill a store"),
     "verify": ("incidents.commands.verify", "prove an incident's labels by taking its parts away, one at a time"),
     "benchmark": ("incidents.commands.benchmark", "how often the analysis is right, beside ten baselines"),
