@@ -115,6 +115,7 @@ def test_labels_are_read_after_the_last_ranking(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("change", "message"), [
     (lambda f: (f / "high/graph.csv").write_text(",shop,search\nshop,0,x\n"), r"graph\.csv: line 2"),
+    (lambda f: (f / "high/graph.csv").write_text(""), r"graph\.csv: line 1"),
     (lambda f: (f / "high/noissue/metrics.csv").write_text("a,b\n"), r"metrics\.csv: line 1 must begin with 'microservice'"),
     (lambda f: (f / "high/train/issue_0/target.json").write_text("{}"), r"target\.json: needs target"),
     (lambda f: [(f / t / "train/issue_0/metrics.csv").unlink() for t in ("high", "temporal")], "issue_N"),
@@ -188,3 +189,9 @@ def test_changepoints_refuse_another_folder(tmp_path: Path) -> None:
         changepoints.read_series(tmp_path)
     with pytest.raises(BadInput, match=r"annotations\.json"):
         changepoints.read_annotations(tmp_path / "annotations.json", ["one"])
+
+
+def test_what_cannot_be_judged_is_null_and_not_a_number_that_json_lacks() -> None:
+    nothing = dict.fromkeys(("top1", "top3", "avg5", "specificity", "cpu_s_per_case"), (float("nan"),) * 3)
+    told = json.loads(json.dumps(ranking.one_object("petshop", 0, nothing), allow_nan=False))
+    assert told["specificity"] is None

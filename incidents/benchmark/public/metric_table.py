@@ -95,7 +95,7 @@ def _body(table: MetricTable, callees: dict[str, list[str]]) -> ExportMetricsSer
 def _add(scope: ScopeMetrics, column: Column, times: Sequence[int], values: Sequence[float]) -> None:
     metric = scope.metrics.add(name=column.name, unit=column.unit)
     for at, value in zip(times, values, strict=True):
-        if not math.isnan(value):
+        if math.isfinite(value):
             point = metric.gauge.data_points.add(time_unix_nano=at, as_double=value)
             for key, text in column.labels:
                 point.attributes.add(key=key).value.string_value = text

@@ -50,7 +50,9 @@ def petshop(folder: Path) -> tuple[list[RankedCase], list[QuietCase]]:
 def read_graph(path: Path) -> Calls:
     """Who calls whom: an adjacency matrix, callers down, callees across."""
     rows = list(csv.reader(path.read_text().splitlines()))
-    names = rows[0][1:]
+    names = rows[0][1:] if rows else []
+    if not names:
+        raise BadInput(f"{path}: line 1 must name the services, as PetShop's graph.csv does")
     for number, row in enumerate(rows[1:], start=2):
         if len(row) != len(names) + 1 or not set(row[1:]) <= {"0", "1", "0.0", "1.0"}:
             raise BadInput(f"{path}: line {number} is no row of 0 and 1 for {len(names)} services")

@@ -6,6 +6,7 @@ incident. Baselines always name somebody, so they have no specificity.
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -57,9 +58,10 @@ def score(
 
 
 def one_object(benchmark: str, cases: int, figures: Figures) -> dict[str, Any]:
-    """What ``--json`` prints."""
+    """What ``--json`` prints; null where there is nothing to judge by."""
     names = ("top1", "top3", "avg5", "specificity", "cpu_s_per_case")
-    return {"benchmark": benchmark, "cases": cases, **{name: round(figures[name][0], 4) for name in names}}
+    told = {name: None if math.isnan(figures[name][0]) else round(figures[name][0], 4) for name in names}
+    return {"benchmark": benchmark, "cases": cases, **told}
 
 
 def ranked(case: RankedCase) -> Scored:
