@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +118,3 @@ def observe_series(tables: Tables, case: RankedCase) -> Observed:
         filled(np.array(columns).T if columns else np.zeros((len(times), 0))), tuple(metrics), alarm, calls,
         tuple(sorted(entities)), f"service:{case.target}",
     )  # fmt: skip
-
-
-def rows_of(figures: Mapping[str, Figures]) -> Sequence[tuple[str, Figures]]:
-    """Ours first, then the others as they are listed."""
-    return [(method, figures[method]) for method in (OURS, *BASELINES)]
