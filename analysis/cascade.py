@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from analysis.investigation import CascadeEdge, Instant, Onset
 from analysis.mechanisms import Hop
 from analysis.onsets import Deviation
-from analysis.scene import Scene, meaning
-from analysis.triggers import Hypothesis
+from analysis.posterior import Hypothesis
+from analysis.scene import Scene
+from analysis.signal_catalogue import meaning
 
 WIDEST = 8
 """Entities of one kind that are drawn at most, the most deviating first."""

@@ -4,9 +4,10 @@ out, and the reader has to know."""
 from __future__ import annotations
 
 from analysis import queries
+from analysis.board import Board
 from analysis.investigation import Coverage
 from analysis.queries import Tables
-from analysis.signals import SIGNALS, Board
+from analysis.signal_catalogue import SIGNALS
 
 
 def row_counts(tables: Tables) -> dict[str, int]:

@@ -18,9 +18,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from analysis import queries
+from analysis.board import Bins, Floats
 from analysis.investigation import Goodput, Impact, Instant, Phase, PhaseState
 from analysis.queries import Tables
-from analysis.signals import Bins, Floats
 
 Stretch = tuple[int, int]
 """Bins ``first <= i < last`` of bad service."""
@@ -47,12 +47,13 @@ _REQUESTS_A_BIN = 20
 
 @dataclass(frozen=True, slots=True)
 class Users:
-    """Requests of users: times in ns, per request [n]. ``decided``: answered, or no further attempt can come before the
-    telemetry ends."""
+    """Requests of users: times in ns, per request [n]. ``failed_s``: from begin to the end of the first attempt. ``decided``:
+    answered, or no further attempt can come before the telemetry ends."""
 
     begun: NDArray[np.int64]
     answered: NDArray[np.bool_]
     wait_s: Floats
+    failed_s: Floats
     decided: NDArray[np.bool_]
 
 
@@ -66,7 +67,8 @@ def load_users(tables: Tables, start_ns: int, end_ns: int) -> Users:
     retried = frame.filter(pl.col("attempts") > 1)
     lasting = (retried["ended_ns"] - retried["begun_ns"]).quantile(0.95) if retried.height else 0.0
     may_go_on = (frame["attempts"].to_numpy() < most) & (frame["ended_ns"].to_numpy() + (lasting or 0.0) > end_ns)
-    return Users(frame["begun_ns"].to_numpy(), answered, wait, answered | ~may_go_on)
+    failed_s = (frame["first_end_ns"] - frame["begun_ns"]).cast(pl.Float64).fill_null(math.nan).to_numpy() / 1e9
+    return Users(frame["begun_ns"].to_numpy(), answered, wait, failed_s, answered | ~may_go_on)
 
 
 def choose_bins(users: Users, start_ns: int, end_ns: int) -> Bins:
@@ -85,11 +87,30 @@ class Finding:
     requests: Floats
     good: Floats
     stretches: tuple[Stretch, ...]
+    felt_s: tuple[float, ...] = ()
 
-    def worst(self) -> Stretch:
-        """The stretch with the most bad requests: the incident proper."""
-        bad = self.requests - self.good
-        return max(self.stretches, key=lambda one: (float(bad[one[0] : one[1]].sum()), -one[0]))
+    def patience(self, stretch: Stretch) -> float:
+        """Seconds from the begin of the first bad requests of a stretch until the quickest quarter of them were known to be
+        bad: what set them off may have come so late."""
+        return dict(zip(self.stretches, self.felt_s, strict=False)).get(stretch, 0.0)
+
+    def outage_begin(self, stretch: Stretch) -> int:
+        """The first bin of a stretch in which it was an outage; its first bin when it never was."""
+        at = {goodput.start: i for i, goodput in enumerate(self.impact.goodput)}
+        heavy = [at[phase.start] for phase in self.impact.phases if phase.state in ("outage", "relapse") and phase.start in at]
+        return min((i for i in heavy if stretch[0] <= i < stretch[1]), default=stretch[0])
+
+    def is_outage(self, stretch: Stretch) -> bool:
+        """Whether any part of it was an outage."""
+        at = {goodput.start: i for i, goodput in enumerate(self.impact.goodput)}
+        return any(
+            stretch[0] <= at.get(phase.start, -1) < stretch[1] for phase in self.impact.phases
+            if phase.state in ("outage", "relapse")
+        )
+
+    def lost(self, stretch: Stretch) -> float:
+        """Bad requests of a stretch."""
+        return float((self.requests - self.good)[stretch[0] : stretch[1]].sum())
 
 
 def find_impact(users: Users, bins: Bins) -> Finding:
@@ -111,7 +132,17 @@ def find_impact(users: Users, bins: Bins) -> Finding:
         slo, Instant(bins.at(first)), Instant(bins.at(last)), bad / max(seen, 1.0),
         _phases(stretches, requests, requests - good, bins), goodput,
     )  # fmt: skip
-    return Finding(impact, requests, good, tuple(stretches))
+    ill = judged & ~(users.answered & ~(users.wait_s > limit_s))
+    soon = max(1, round(SHORT_S / bins.width_ns * _S))
+    felt = tuple(_felt(users, at, ill, limit_s, first, first + soon) for first, _ in stretches)
+    return Finding(impact, requests, good, tuple(stretches), felt)
+
+
+def _felt(users: Users, at: NDArray[np.int64], bad: NDArray[np.bool_], limit_s: float, first: int, last: int) -> float:
+    chosen = bad & (at >= first) & (at <= last)
+    known = np.where(users.answered, limit_s, np.fmin(users.failed_s, limit_s))[chosen]
+    known = known[np.isfinite(known)]
+    return float(np.quantile(known, 0.25)) if len(known) else 0.0
 
 
 def _slo(limit_s: float) -> str:

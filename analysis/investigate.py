@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from analysis import queries
+from analysis.board import Bins, load_board
 from analysis.cascade import trace_cascade
 from analysis.coverage import describe, row_counts
-from analysis.impact import Finding, choose_bins, find_impact, load_users
+from analysis.episodes import changes_in, deliberate, main_stretch
+from analysis.impact import Finding, Stretch, choose_bins, find_impact, load_users
 from analysis.investigation import (
     Calibration,
     Episode,
@@ -19,11 +21,13 @@ from analysis.investigation import (
 )
 from analysis.loops import find_loops
 from analysis.phases import phase_seconds
+from analysis.posterior import Hypothesis, rank
 from analysis.queries import Tables
 from analysis.rejections import rule_out
-from analysis.scene import Scene, ask, look
-from analysis.signals import Bins, fit_step_cost, load_board
-from analysis.triggers import NAMED, Hypothesis, change_before, name_triggers, rank
+from analysis.retry_model import headroom
+from analysis.scene import Change, Scene, ask, look
+from analysis.step_cost import fit_step_cost
+from analysis.triggers import NAMED, entity_probability, name_triggers
 from collectors.clock import iso
 from collectors.errors import BadInput
 
@@ -46,7 +50,8 @@ def investigate(tables: Tables, window: tuple[int, int] | None = None) -> Invest
     bins = choose_bins(users, start_ns, end_ns)
     finding = find_impact(users, bins)
     if not finding.stretches:
-        board = load_board(tables, bins, fit_step_cost(tables, bins, 0, bins.count))
+        cost = fit_step_cost(tables, bins, 0, bins.count)
+        board = load_board(tables, bins, {} if cost is None else cost.parameters())
         return Investigation(whole, describe(tables, rows, board, []), Calibration(), abstained=False, impact=finding.impact)
     return _explain(tables, rows, whole, bins, finding)
 
@@ -65,15 +70,18 @@ def _window(tables: Tables, window: tuple[int, int] | None) -> tuple[int, int]:
 
 def _explain(tables: Tables, rows: dict[str, int], whole: Window, bins: Bins, finding: Finding) -> Investigation:
     """The worst stretch of bad service is explained; what surrounds it is told."""
-    scene = look(tables, bins, finding)
+    changes = changes_in(tables, bins)
+    main = main_stretch(finding, bins, changes)
+    scene = look(tables, bins, finding, main, changes)
     if scene is None:
-        cover = describe(tables, rows, load_board(tables, bins, None), ["the telemetry holds no healthy time to compare with"])
+        cover = describe(tables, rows, load_board(tables, bins, {}), ["the telemetry holds no healthy time to compare with"])
         return Investigation(whole, cover, Calibration(), abstained=True, impact=finding.impact,
-                             residual_probability=1.0, episodes=_episodes(bins, finding, ()))
+                             residual_probability=1.0, episodes=_episodes(bins, finding, main, changes, ()))
     ranked = rank(scene)
     triggers = name_triggers(scene, ranked)
-    best, probability = ranked[0]
-    abstained = not (probability >= NAMED and best.signature.strength > 0 and scene.healthy.before)
+    best = ranked[0][0]
+    sure = entity_probability(ranked, best.entity)
+    abstained = not (sure >= NAMED and best.signature.state == "there" and scene.healthy.before)
     amplifiers, sustainers = find_loops(scene, None if abstained else best)
     return Investigation(
         whole,
@@ -81,20 +89,21 @@ def _explain(tables: Tables, rows: dict[str, int], whole: Window, bins: Bins, fi
         Calibration(),
         abstained,
         finding.impact,
-        () if abstained else _initiators(scene, best, triggers[0]),
+        () if abstained else _initiators(scene, best),
         triggers,
         max(0.0, 1.0 - sum(trigger.probability for trigger in triggers)),
         amplifiers,
         sustainers,
-        _episodes(bins, finding, triggers[:1]),
+        _episodes(bins, finding, main, changes, triggers[:1]),
         () if abstained else trace_cascade(scene, best),
         rule_out(scene, ranked),
         phase_seconds(scene),
+        headroom(scene),
     )
 
 
-def _initiators(scene: Scene, best: Hypothesis, trigger: Trigger) -> tuple[Initiator, ...]:
-    change = change_before(scene, best.mechanism, best.entity, trigger.onset)
+def _initiators(scene: Scene, best: Hypothesis) -> tuple[Initiator, ...]:
+    change = best.case.change
     if change is None:
         return ()
     where = f"kind = {queries.literal(change.kind)} AND ts_ns = {change.at_ns}"
@@ -105,14 +114,16 @@ def _initiators(scene: Scene, best: Hypothesis, trigger: Trigger) -> tuple[Initi
     return (Initiator(f"{text}: {change.summary}" if change.summary else text, Instant(change.at_ns), (evidence,)),)
 
 
-def _episodes(bins: Bins, finding: Finding, triggers: tuple[Trigger, ...]) -> tuple[Episode, ...]:
-    """The stretches of bad service; the triggers are those of the worst, which alone was explained."""
-    worst = finding.worst()
+def _episodes(
+    bins: Bins, finding: Finding, main: Stretch, changes: tuple[Change, ...], triggers: tuple[Trigger, ...]
+) -> tuple[Episode, ...]:
+    """The stretches of bad service; the triggers are those of the main one."""
     return tuple(
         Episode(
             Instant(bins.at(stretch[0])), Instant(bins.at(stretch[1])),
-            tuple(trigger.rank for trigger in triggers) if stretch == worst else (),
-            "relapse" if stretch > worst else "before the worst" if stretch < worst else "",
+            tuple(trigger.rank for trigger in triggers) if stretch == main else (),
+            "users were turned away" if deliberate(bins, stretch, changes) and stretch != main
+            else "relapse" if stretch > main else "before it" if stretch < main else "",
         )
         for stretch in finding.stretches
     )  # fmt: skip

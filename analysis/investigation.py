@@ -130,15 +130,25 @@ class Trigger:
 
 
 @dataclass(frozen=True, slots=True)
+class Shed:
+    """What it would have taken to break a loop: the share of arrivals to turn away, and for how many seconds."""
+
+    share: tuple[float, float]
+    seconds: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Loop:
     """A feedback loop that raised (amplifier) or kept up (sustainer) the damage. ``gain``: 95 % interval of the load that
-    the loop offers over what the fleet can carry; above 1 it feeds itself. ``basis``: what the verdict rests on."""
+    the loop offers over what the fleet can carry; above 1 it feeds itself. ``basis``: what the verdict rests on.
+    ``shed``: what would have broken it; None where that cannot be said."""
 
     entity: str
     mechanism: str
     gain: tuple[float, Bound]
-    basis: Literal["hysteresis", "model"]
+    basis: Literal["hysteresis", "model", "signal"]
     evidence: tuple[Evidence, ...] = ()
+    shed: Shed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +193,8 @@ class PhaseSeconds:
 
 @dataclass(frozen=True, slots=True)
 class Investigation:
-    """The whole answer. ``residual_probability`` is left for causes that are not in ``triggers``."""
+    """The whole answer. ``residual_probability`` is left for causes that are not in ``triggers``. ``headroom``: share of the
+    fleet's capacity that was free before the trigger, None where steps are not measured."""
 
     window: Window
     coverage: Coverage
@@ -199,6 +210,7 @@ class Investigation:
     cascade: tuple[CascadeEdge, ...] = ()
     rejected: tuple[Rejection, ...] = ()
     phase_seconds: tuple[PhaseSeconds, ...] = ()
+    headroom: tuple[float, float] | None = None
     version: int = field(default=VERSION)
 
     def to_json(self) -> dict[str, Any]:

@@ -1,86 +1,163 @@
-"""What kept the fleet down: the retry loop, told apart into amplifier and sustainer.
+"""What fed the outage and what kept it up: loops, told apart into amplifiers and sustainers.
 
-Judged first by hysteresis in fresh demand (Bronson et al., HotOS 2021): once the trigger's own signal is back, do the same
-first attempts per second that were served before still get no answer, while the engine works for clients that have left?
-That shows that some loop holds, not yet that retries do. So a model is asked too: could the fleet do the first attempts
-alone, at the engine time that each costs now? If surely not (caches are cold, say), cutting retries would not free it, and
-they only amplify. Where the trigger never returns the model decides alone, and the answer says so. The gain is the model's
-other half: the load of all attempts over what the fleet can do, with a 95 % interval from resampled bins. It is no causal
-estimate (regressions of load on failures are confounded).
+Retries are judged first by hysteresis in fresh demand (Bronson et al., HotOS 2021): once the trigger's own signal is back, do
+the same first attempts per second that were served before still get no answer, while the engines work for clients that have
+left? That shows that some loop holds, not yet that retries do; so a model is asked too (``retry_model``): could the fleet do
+the first attempts alone? Where the trigger never returns the model decides alone, and the answer says so. What happens once
+operators turn users away on purpose is their doing and counts for nothing.
+
+A trigger that can feed itself (lost block events cost dumps, which lose more) keeps an outage up while anything that it moves
+on its own entity is still off. Other loops of the catalogue amplify where their signature moved. A sustainer amplifies too.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from analysis import queries
+from analysis.factors import growths, suspected
 from analysis.investigation import Bound, Evidence, Loop
-from analysis.onsets import effect_of
-from analysis.scene import Scene, ask, meaning
-from analysis.signals import Floats
-from analysis.triggers import Hypothesis
+from analysis.mechanisms import Mechanism, catalogue
+from analysis.noise import effect_of
+from analysis.posterior import Hypothesis, shipped_weights
+from analysis.retry_model import Model, behind_s, fit_model, load_evidence, shed_needed
+from analysis.scene import Scene, ask
+from analysis.signal_catalogue import meaning
 from collectors.clock import iso
 
 ATTEMPTS_FACTOR = 1.3
 """Attempts per request, as a multiple of healthy time, from which retries amplify."""
-WASTED_AMPLIFIES, WASTED_SUSTAINS = 0.1, 0.3
+WASTED_AMPLIFIES, WASTED_SUSTAINS = 0.1, 0.6
 """Share of engine time spent for clients that had left."""
+ALONE, SURELY_ALONE = 1.5, 1.15
+"""Load of first attempts alone, at what they cost in the storm, up to which the fleet would do them once it is over: with
+hysteresis, and by the model alone. In a storm caches are colder and batches fuller than they would be."""
 SAME_DEMAND = 1.25
 """Fresh demand up to this multiple of the healthy mean, or up to what was served well at some other time, is the same."""
-DRAWS = 400
-WAITING = 0.5
-"""Requests waiting per request in the batch from which the fleet is saturated."""
+BACK_S = 60.0
+BACK_EFFECT, BACK_SHARE = 0.5, 0.8
+"""A signal is back when it is, on the mean and in most minutes, within half a material unit of healthy time."""
+GROWN = 0.05
+"""Log growth from which a factor had a part in a release that raised several."""
+Loops = tuple[tuple[Loop, ...], tuple[Loop, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
-    """Engine time asked for over engine time there is in the saturated bins ``first <= i < last``, by first attempts alone
-    and by all, each at what it costs then; 95 % intervals."""
-
-    first: int
-    last: int
-    fresh: tuple[float, float]
-    loop: tuple[float, float]
-
-
-def find_loops(scene: Scene, trigger: Hypothesis | None) -> tuple[tuple[Loop, ...], tuple[Loop, ...]]:
+def find_loops(scene: Scene, trigger: Hypothesis | None) -> Loops:
     """Amplifiers and sustainers of the episode. ``trigger``: None when none is claimed."""
-    bad = _bad_bins(scene)
-    if len(bad) == 0:
-        return (), ()
-    first, last = int(bad[0]), int(bad[-1]) + 1
-    entity = _cohort(scene, first, last)
+    own = _self_sustained(scene, trigger)
+    amplifiers, sustainers = _retries(scene, trigger, feeds_itself=bool(own))
+    return (*amplifiers, *_others(scene, trigger), *_parts(scene, trigger)), (*own, *sustainers)
+
+
+def _retries(scene: Scene, trigger: Hypothesis | None, *, feeds_itself: bool) -> Loops:
+    end = _end(scene)
+    bad = _bad_bins(scene, end)
+    entity = _cohort(scene, int(bad[0]), int(bad[-1]) + 1) if len(bad) else None
     if entity is None:
         return (), ()
+    first, last = int(bad[0]), int(bad[-1]) + 1
     attempts = scene.board["demand.attempts"][entity]
     more = attempts.mean(first, last) / attempts.mean(scene.healthy.first, scene.healthy.last)
     wasted = scene.fleet("replica.wasted", first, last)
     if not (more >= ATTEMPTS_FACTOR and wasted >= WASTED_AMPLIFIES):
         return (), ()
-    back = None if trigger is None else _back(scene, trigger)
-    model = (None if back is None else _model(scene, back, scene.last)) or _model(scene, first, last)
+    back = None if trigger is None else _back(scene, trigger, end)
+    model = (None if back is None else fit_model(scene, back, end)) or fit_model(scene, first, last)
     evidence = _work(scene, entity, first, last, model)
     if back is not None and trigger is not None:
-        held = _hysteresis(scene, back) and (model is None or model.fresh[0] < 1.0)
-        evidence += _after(scene, entity, trigger, back)
+        held = _hysteresis(scene, back, end) and (model is None or model.fresh[0] < ALONE)
+        evidence += _after(scene, entity, trigger, back, end)
     else:
-        held = model is not None and model.fresh[1] < 1.0 < model.loop[0]
+        held = model is not None and model.fresh[0] < SURELY_ALONE and model.loop[0] > 1.0
     gain = (0.0, Bound(math.inf)) if model is None else (model.loop[0], Bound(model.loop[1]))
-    loop = Loop(entity, "retry_storm", gain, "model" if back is None else "hysteresis", evidence)
-    return ((), (loop,)) if held and wasted >= WASTED_SUSTAINS else ((loop,), ())
+    shed = None if model is None or model.loop[1] <= 1.0 else shed_needed(scene, model, behind_s(scene, first, last))
+    loop = Loop(entity, "retry_storm", gain, "model" if back is None else "hysteresis", evidence, shed)
+    return (loop,), (loop,) if held and wasted >= WASTED_SUSTAINS and not feeds_itself else ()
 
 
-def _bad_bins(scene: Scene) -> NDArray[np.int64]:
-    """Bins of the episode in which at least half of the requests were bad."""
+def _self_sustained(scene: Scene, trigger: Hypothesis | None) -> tuple[Loop, ...]:
+    """The trigger's own loop, while any of the signals that it moves on its entity is still off at the end."""
+    if trigger is None or not trigger.mechanism.self_sustaining:
+        return ()
+    end = _end(scene)
+    evidence = []
+    for reading in trigger.case.readings:
+        found = reading.found
+        if reading.state != "there" or found is None or found.entity != trigger.entity:
+            continue
+        series = scene.board[found.signal.name][found.entity]
+        value = series.mean(max(end - scene.bins.wide(BACK_S), found.first), end)
+        if effect_of(found.signal, value, found.baseline, scene.healthy.wait_s, found.direction) >= BACK_EFFECT:
+            claim = f"{found.entity}: still so at the end: {meaning(found.signal.name)}"
+            evidence.append(scene.evidence(claim, found.signal.name, found.entity, end - scene.bins.wide(BACK_S), end))
+    if not evidence:
+        return ()
+    return (Loop(trigger.entity, trigger.mechanism.name, (0.0, Bound(math.inf)), "signal", tuple(evidence)),)
+
+
+def _others(scene: Scene, trigger: Hypothesis | None) -> tuple[Loop, ...]:
+    """The catalogue's other loops whose signature moved before the end, and nothing that they need did not; unless the trigger
+    looks like the loop, and so explains it."""
+    loops = []
+    for mechanism in catalogue().values():
+        explained = trigger is not None and trigger.mechanism.name in mechanism.look_alikes
+        if mechanism.role != "loop" or mechanism.name == "retry_storm" or explained:
+            continue
+        moved = [loop for entity in scene.of_kind(mechanism.entity_kind) if (loop := _moved(scene, mechanism, entity))]
+        loops += moved[:1]
+    return tuple(loops)
+
+
+def _moved(scene: Scene, mechanism: Mechanism, entity: str) -> Loop | None:
+    evidence: list[Evidence] = []
+    for move in mechanism.moves:
+        if move.role == "contradiction":
+            continue
+        where = entity if entity in scene.board.get(move.signal, {}) else next(iter(scene.board.get(move.signal, {})), "")
+        found = scene.deviation(move.signal, where, move.direction, _end(scene))
+        clear = found is not None and found.sure >= shipped_weights().clear and found.effect >= 1.0
+        if not clear and move.role in ("signature", "essential"):
+            return None
+        if found is not None and clear:
+            claim = f"{found.entity}: {move.why} ({meaning(move.signal)})"
+            evidence.append(scene.evidence(claim, move.signal, found.entity, found.first, found.last))
+    return Loop(entity, mechanism.name, (0.0, Bound(math.inf)), "signal", tuple(evidence))
+
+
+def _parts(scene: Scene, trigger: Hypothesis | None) -> tuple[Loop, ...]:
+    """Of a release that raised several factors of demand, those that grew."""
+    if trigger is None or trigger.mechanism.factor != "several" or (found := suspected(scene, trigger.entity)) is None:
+        return ()
+    named: dict[str, Mechanism] = {one.factor: one for one in catalogue().values() if one.factor}
+    parts = []
+    for factor, growth in growths(scene, trigger.entity, found.first, found.last).items():
+        if growth.mean - growth.spread > GROWN:
+            signal = named[factor].of_role("signature")[0].signal
+            claim = f"{trigger.entity}: {named[factor].of_role('signature')[0].why}"
+            evidence = scene.evidence(claim, signal, trigger.entity, found.first, found.last)
+            parts.append(Loop(trigger.entity, named[factor].name, (0.0, Bound(math.inf)), "signal", (evidence,)))
+    return tuple(parts)
+
+
+def _end(scene: Scene) -> int:
+    """The end of the episode, or the bin in which operators began to turn users away."""
+    began = [scene.bins.index(change.at_ns) for change in scene.changes if change.kind == "load_shed"]
+    after = scene.finding.outage_begin((scene.first, scene.last)) + scene.bins.wide(BACK_S)
+    return min([scene.last, *(at for at in began if at > after)])
+
+
+def _bad_bins(scene: Scene, end: int) -> NDArray[np.int64]:
+    """Bins of the episode in which at least half of the requests were bad; where there are none, a tenth."""
     requests, good = scene.finding.requests, scene.finding.good
     share = 1.0 - good / np.maximum(requests, 1.0)
-    inside = np.arange(scene.first, scene.last)
-    return inside[(share[inside] >= 0.5) & (requests[inside] > 0)]
+    inside = np.arange(scene.first, end)
+    for least in (0.5, 0.1):
+        bad = inside[(share[inside] >= least) & (requests[inside] > 0)]
+        if len(bad) > 1:
+            return bad
+    return inside[:0]
 
 
 def _cohort(scene: Scene, first: int, last: int) -> str | None:
@@ -92,25 +169,26 @@ def _cohort(scene: Scene, first: int, last: int) -> str | None:
     return max(retries, key=lambda entity: (retries[entity], entity)) if retries else None
 
 
-def _back(scene: Scene, trigger: Hypothesis) -> int | None:
-    """The bin from which the trigger's own signal stays healthy to the end of the episode, if that leaves half a minute."""
+def _back(scene: Scene, trigger: Hypothesis, end: int) -> int | None:
+    """The first bin from which the trigger's own signal is healthy to the end, if that leaves half a minute."""
     found = trigger.signature.found
     if found is None or (found.signal.scale == "share" and found.signal.kind == "gateway"):
         return None
     series = scene.board[found.signal.name][found.entity]
-    baseline = series.mean(scene.healthy.first, scene.healthy.last)
-    width = scene.bins.wide(30.0)
-    back = scene.last
-    for start in range(scene.last - width, found.first, -1):
-        value = series.mean(start, start + width)
-        effect = effect_of(found.signal, value, baseline, scene.healthy.wait_s, found.direction)
-        if effect >= 0.5:
-            break
-        back = back if math.isnan(effect) else start
-    return back if back < scene.last else None
+    width = scene.bins.wide(BACK_S)
+
+    def off(first: int, last: int) -> bool:
+        value = series.mean(first, last)
+        return effect_of(found.signal, value, found.baseline, scene.healthy.wait_s, found.direction) >= BACK_EFFECT
+
+    for start in range(found.first + 1, end - scene.bins.wide(30.0) + 1):
+        minutes = [off(i, min(i + width, end)) for i in range(start, end, width)]
+        if not off(start, end) and not off(start, min(start + width, end)) and sum(minutes) <= (1 - BACK_SHARE) * len(minutes):
+            return start
+    return None
 
 
-def _hysteresis(scene: Scene, back: int) -> bool:
+def _hysteresis(scene: Scene, back: int, end: int) -> bool:
     """Same fresh demand as before, and yet at least half of the requests bad."""
     fresh = np.zeros(scene.bins.count)
     for series in scene.board["demand.fresh"].values():
@@ -123,36 +201,9 @@ def _hysteresis(scene: Scene, back: int) -> bool:
         if requests[i : i + width].sum() > 0 and good[i : i + width].sum() >= 0.97 * requests[i : i + width].sum()
     ]
     before = float(fresh[scene.healthy.first : scene.healthy.last].mean())
-    now = float(fresh[back : scene.last].mean())
-    lost = 1.0 - float(good[back : scene.last].sum()) / max(float(requests[back : scene.last].sum()), 1.0)
+    now = float(fresh[back:end].mean())
+    lost = 1.0 - float(good[back:end].sum()) / max(float(requests[back:end].sum()), 1.0)
     return now <= max([SAME_DEMAND * before, *served]) and lost >= 0.5
-
-
-def _model(scene: Scene, first: int, last: int) -> Model | None:
-    """None without steps, when requests did not wait, or when too few first attempts were run to know their cost."""
-    if not scene.fleet("replica.waiting", first, last) > WAITING:
-        return None
-    sql = queries.sql("attempt_work", start_ns=scene.bins.at(first), end_ns=scene.bins.at(last), bin_ns=scene.bins.width_ns)
-    frame = scene.tables.frame(sql).filter(pl.col("bin") < last - first)
-    there = np.zeros(scene.bins.count)
-    for series in scene.board["replica.busy"].values():
-        there += series.num
-    draws = np.random.default_rng(0).integers(0, max(frame.height, 1), (DRAWS, frame.height))
-    total = {name: frame[name].to_numpy()[draws].sum(axis=1) for name in frame.columns if name != "bin"}
-    capacity = there[first + frame["bin"].to_numpy()[draws]].sum(axis=1)
-    known = (total["fresh_ran"] > 0) & (capacity > 0)
-    if known.mean() < 0.95:
-        return None
-    fresh, loop = (
-        total[kind][known] * total[f"{kind}_ns"][known] / (total[f"{kind}_ran"] * capacity)[known]
-        for kind in ("fresh", "attempts")
-    )
-    return Model(first, last, _interval(fresh), _interval(loop))
-
-
-def _interval(draws: Floats) -> tuple[float, float]:
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return round(float(low), 3), round(float(high), 3)
 
 
 def _work(scene: Scene, entity: str, first: int, last: int, model: Model | None) -> tuple[Evidence, ...]:
@@ -166,29 +217,18 @@ def _work(scene: Scene, entity: str, first: int, last: int, model: Model | None)
                f"(SELECT {what} FROM requests WHERE {before}) AS baseline")
         items.append(ask(scene.tables, claim, sql))
     if model is not None:
-        items += [_load(scene, model, kind) for kind in ("fresh", "attempts")]
+        items += [load_evidence(scene, model, kind) for kind in ("fresh", "attempts")]
     return tuple(items)
 
 
-def _load(scene: Scene, model: Model, kind: str) -> Evidence:
-    """What first attempts alone, or all, ask for. Healthy time has no value for it: a batch costs each less when full."""
-    span = {"start_ns": scene.bins.at(model.first), "end_ns": scene.bins.at(model.last)}
-    width = span["end_ns"] - span["start_ns"]
-    there = f"SELECT sum(num) FROM ({queries.sql('replica_busy', bin_ns=width, **span)}) b"
-    sql = (f"SELECT sum({kind}) * sum({kind}_ns) / nullif(sum({kind}_ran) * ({there}), 0) AS value, "
-           f"CAST(NULL AS DOUBLE) AS baseline FROM ({queries.sql('attempt_work', bin_ns=width, **span)}) w")
-    who, (low, high) = ("first attempts alone", model.fresh) if kind == "fresh" else ("all attempts", model.loop)
-    return ask(scene.tables, f"engine time that {who} ask for, over what there is ({low:.2f} to {high:.2f})", sql)
-
-
-def _after(scene: Scene, entity: str, trigger: Hypothesis, back: int) -> tuple[Evidence, ...]:
+def _after(scene: Scene, entity: str, trigger: Hypothesis, back: int, end: int) -> tuple[Evidence, ...]:
     found = trigger.signature.found
     assert found is not None
     since = f"from {iso(scene.bins.at(back))} to the end of the episode"
     return (
         scene.evidence(f"{found.entity}: the trigger's own signal is back {since} ({meaning(found.signal.name)})",
-                       found.signal.name, found.entity, back, scene.last),
-        scene.evidence(f"{entity}: first attempts per second {since}", "demand.fresh", entity, back, scene.last),
+                       found.signal.name, found.entity, back, end),
+        scene.evidence(f"{entity}: first attempts per second {since}", "demand.fresh", entity, back, end),
         scene.evidence(f"{entity}: and yet this share of requests was answered {since}", "users.answered", entity, back,
                        scene.last),
     )

@@ -6,29 +6,28 @@ exist or a value of the wrong type is refused with the file's and the key's name
 
 from __future__ import annotations
 
-import dataclasses
-import tomllib
-import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Literal
 
-from analysis.signals import SIGNALS, Direction
+from analysis.signal_catalogue import SIGNALS, Direction
+from analysis.strict_toml import build, read_toml
 from collectors.errors import BadInput, nearest
 from collectors.schema import ENTITY_KINDS
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A signal that the mechanism moves. ``signature``: on its own entity, needed to name it; ``symptom``: anywhere.
+    """A signal that the mechanism moves. ``signature``: on its own entity, needed to name it; ``essential``: anywhere, and
+    missed where it is measured and absent; ``symptom``: anywhere; ``contradiction``: speaks for something else.
     ``weight`` 0 to 1. ``versus``: judged beside the entity's peers rather than alone. ``why``: in words for the reader."""
 
     signal: str
     direction: Direction
-    role: Literal["signature", "symptom", "contradiction"]
+    role: Literal["signature", "essential", "symptom", "contradiction"]
     weight: float
     why: str
     versus: Literal["itself", "peers"] = "itself"
@@ -55,7 +54,8 @@ class Alert:
 @dataclass(frozen=True, slots=True)
 class Mechanism:
     """One file of the catalogue. ``hypothesis``: what it is called when it is ruled out. ``lag_bounds_s``: from its start
-    to the users. ``initiated_by``: kinds of change that can set it off."""
+    to the users. ``initiated_by``: kinds of change that can set it off. ``self_sustaining``: it can feed itself, so that it
+    outlives what set it off. ``factor``: of demand, that it raises (see ``factors``)."""
 
     name: str
     hypothesis: str
@@ -73,6 +73,8 @@ class Mechanism:
     alert: Alert
     moves: tuple[Move, ...]
     path: tuple[Hop, ...]
+    self_sustaining: bool = False
+    factor: Literal["", "users", "calls", "prompt", "output", "several"] = ""
 
     def of_role(self, role: str) -> tuple[Move, ...]:
         """Its moves of one role."""
@@ -99,11 +101,7 @@ def load_catalogue(folder: Path) -> dict[str, Mechanism]:
 
 def load_mechanism(path: Path) -> Mechanism:
     """Read one file; raises BadInput naming file and key."""
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"{path}: not TOML: {error}") from error
-    mechanism: Mechanism = _build(Mechanism, data, path, "")
+    mechanism: Mechanism = build(Mechanism, read_toml(path), path)
     _check(mechanism, path)
     return mechanism
 
@@ -131,37 +129,3 @@ def _check(mechanism: Mechanism, path: Path) -> None:
             raise BadInput(f"{path}: path.{i}.directions = {list(hop.directions)!r} must be as many as its signals")
     if not mechanism.of_role("signature"):
         raise BadInput(f"{path}: moves = ... has no signature; give one of its moves role = 'signature'")
-
-
-def _build(kind: Any, data: Any, path: Path, where: str) -> Any:
-    if not isinstance(data, dict):
-        raise BadInput(f"{path}: {where.rstrip('.')} must be a table, not {data!r}")
-    hints = get_type_hints(kind)
-    fields = {item.name: item for item in dataclasses.fields(kind)}
-    for key in data:
-        if key not in fields:
-            raise BadInput(f"{path}: unknown key {where + key!r} (value {data[key]!r}); {nearest(key, fields)}")
-    for name, item in fields.items():
-        if name not in data and item.default is dataclasses.MISSING:
-            raise BadInput(f"{path}: key {where + name!r} is missing; add it")
-    return kind(**{key: _value(hints[key], value, path, where + key) for key, value in data.items()})
-
-
-def _value(kind: Any, value: Any, path: Path, where: str) -> Any:
-    origin, choices = get_origin(kind), get_args(kind)
-    if dataclasses.is_dataclass(kind):
-        return _build(kind, value, path, where + ".")
-    if origin is tuple and isinstance(value, list):
-        kinds = [choices[0]] * len(value) if choices[-1] is Ellipsis else list(choices)
-        if len(kinds) == len(value):
-            return tuple(_value(k, v, path, f"{where}.{i}") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
-    elif (
-        (origin is Literal and value in choices)
-        or (kind is float and type(value) in (int, float))
-        or (isinstance(kind, type) and not isinstance(value, bool) and isinstance(value, kind))
-    ):
-        return value
-    elif origin in (Union, types.UnionType):
-        raise TypeError(f"{where}: optional keys are not supported")
-    wanted = f"one of {', '.join(map(repr, choices))}" if origin is Literal else getattr(kind, "__name__", str(kind))
-    raise BadInput(f"{path}: {where} = {value!r} cannot be used; it must be {wanted}")

@@ -1,11 +1,9 @@
-"""When a signal left its healthy range, as an interval, and by how much.
+"""When a signal left its healthy range, as an interval, how surely, and by how much.
 
-The baseline is robust (median and MAD of healthy windows). Few windows know their own spread badly, and autocorrelated
-ones are fewer than they seem, by (1 - r) / (1 + r): the threshold is that of Student's t for as many as are independent
-(naive spreads over-segment: TCPD, our measurements in forensics-methods §3). A change counts only if it also matters, by
-at least one *material* unit of the signal (see ``signals``), and lasts: half of the minute that follows. Fast scales are
-tried first, then sums over 30 s and 60 s for noisy signals; the onset interval is as wide as the scale that saw it. From
-the first deviating window the search goes back to the last quiet one.
+Windows of several widths are compared with healthy time (see ``noise``); a deviation must be no chance, must matter, and must
+last. The widest windows find what is small and steady, the narrowest what is large and sudden. The begin is then the most
+likely place of a step, and its interval all places that are nearly as likely: it widens with noise by itself, over gaps, and
+by the distance of scrapes. Onsets whose intervals overlap are never ordered.
 """
 
 from __future__ import annotations
@@ -17,17 +15,23 @@ from typing import get_args
 
 import numpy as np
 
+from analysis.board import Bins, Board, Floats, Series
 from analysis.investigation import Instant, Onset
-from analysis.signals import Bins, Board, Direction, Floats, Series, Signal
+from analysis.noise import Noise, effect_of, effects, learn
+from analysis.signal_catalogue import Direction, Signal
 
-SIGMAS = 3.5
-"""Beyond so many standard deviations of the baseline a window deviates, if these were known for sure."""
-MATERIAL = 1.0
+SURE, CERTAIN = 2.5, 5.0
+"""Normal deviations from which a window may deviate, and from which healthy time is surely over."""
+MATTERS = 0.6
 """And by at least so many material units."""
 LASTING_S = 60.0
+DRAFT_S = 90.0
+"""Healthy time that is taken on trust, at least."""
 LARGEST = 12.0
 """Effects of deviations are cut here: beyond, more says no more."""
-SCALES_S = (0.0, 30.0, 60.0)
+SCALES_S = (0.0, 15.0, 30.0, 60.0, 120.0, 240.0)
+NEARLY = 2.0
+"""Log likelihood below the best from which a place of the step is out."""
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
 
@@ -46,7 +50,7 @@ class Healthy:
 @dataclass(frozen=True, slots=True)
 class Deviation:
     """A signal of an entity off its baseline. ``effect`` in material units over the bins ``first <= i < last`` that it is
-    judged by; ``value`` and ``baseline`` in the signal's own unit."""
+    judged by, ``sure`` in normal deviations; ``value`` and ``baseline`` in the signal's own unit."""
 
     entity: str
     signal: Signal
@@ -57,112 +61,117 @@ class Deviation:
     effect: float
     value: float
     baseline: float
+    sure: float
 
 
-def effect_of(signal: Signal, value: float, baseline: float, wait_s: float, direction: Direction) -> float:
-    """How far ``value`` is from ``baseline`` in ``direction``, in material units; NaN when either is unknown."""
-    if math.isnan(value) or math.isnan(baseline):
-        return math.nan
-    if signal.scale == "ratio":
-        smallest = 1e-3 * max(abs(value), abs(baseline), 1e-9)
-        units = math.log(max(value, smallest) / max(baseline, smallest)) / math.log(signal.material)
-    elif signal.scale == "share":
-        units = (value - baseline) / signal.material
-    else:
-        units = (value - baseline) / (signal.material * max(wait_s, 1e-3))
-    return units if direction == "up" else -units
-
-
-def detect(series: Series, direction: Direction, bins: Bins, healthy: Healthy, until: int) -> Deviation | None:
-    """The first lasting deviation of ``series`` before bin ``until``, judged from its onset to there. None if there is
-    none."""
+def detect(
+    series: Series, direction: Direction, bins: Bins, healthy: Healthy, until: int, least: float = SURE
+) -> Deviation | None:
+    """The surest lasting deviation of ``series`` before bin ``until`` that is ``least`` sure, over windows of all widths, each
+    with its first. None if there is none, or too little healthy time."""
+    noise = learn(series, healthy.first, healthy.last, healthy.wait_s)
     until = min(until, bins.count)
-    for width in map(bins.wide, SCALES_S):
-        effects = _effects(series, direction, healthy, width)[: max(until, healthy.last) - width + 1]
-        base = effects[healthy.first : max(healthy.first + 1, healthy.last - width + 1)]
-        threshold = max(MATERIAL, _usual(base[~np.isnan(base)], width))
-        for i in np.flatnonzero(effects[: max(until - width + 1, 0)] >= threshold).tolist():
-            if i < healthy.since or not _lasts(effects[i : min(i + bins.wide(LASTING_S), until - width + 1)], threshold, width):
-                continue
-            quiet = _last_quiet(effects, i, threshold, healthy.since)
-            low = Instant(bins.at(quiet + 1) - bins.width_ns // 2)
-            onset = Onset(low, Instant(max(bins.at(i + width), low + bins.width_ns)))
-            value, baseline = series.mean(i, until), series.mean(healthy.first, healthy.last)
-            size = min(effect_of(series.signal, value, baseline, healthy.wait_s, direction), LARGEST)
-            return Deviation(series.entity, series.signal, direction, onset, i, until, size, value, baseline)
+    if noise is None or until <= healthy.since:
+        return None
+    best: Deviation | None = None
+    for width in dict.fromkeys(map(bins.wide, SCALES_S)):
+        found = _first(series, direction, bins, healthy, noise, until, width, least)
+        if found is None:
+            continue
+        surer = best is None or found.sure > best.sure + NEARLY
+        if best is None or surer or (found.sure > best.sure - NEARLY and found.first < best.first):
+            best = found
+    return best
+
+
+def _first(
+    series: Series, direction: Direction, bins: Bins, healthy: Healthy, noise: Noise, until: int, width: int, least: float
+) -> Deviation | None:
+    num, den = (_windows(values[:until], width) for values in (series.num, series.den))
+    if len(num) <= healthy.since:
+        return None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = np.where(den > 0, num / den, np.nan)
+    size = effects(series.signal, values, noise.baseline, healthy.wait_s, direction)
+    sure = noise.deviations(num, den, width) * (1.0 if direction == "up" else -1.0)
+    beyond = (size >= MATTERS) & (sure >= least)
+    for i in (np.flatnonzero(beyond[healthy.since :]) + healthy.since).tolist():
+        last = min(i + max(width, bins.wide(LASTING_S)), until)
+        if _lasts(size[i : last - width + 1], width):
+            return _begun(series, direction, bins, healthy, noise, i, last, float(sure[i : last - width + 1].max()))
     return None
 
 
-def _lasts(effects: Floats, threshold: float, width: int) -> bool:
+def _windows(values: Floats, width: int) -> Floats:
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    return total[width:] - total[:-width] if len(values) >= width else np.zeros(0)
+
+
+def _lasts(size: Floats, width: int) -> bool:
     """Whether at least half of what was measured deviates, and not in one bin alone."""
-    measured = effects[~np.isnan(effects)]
-    beyond = int((measured >= threshold).sum())
+    measured = size[~np.isnan(size)]
+    beyond = int((measured >= MATTERS).sum())
     return 2 * beyond >= len(measured) and (width > 1 or beyond > 1)
 
 
-def _effects(series: Series, direction: Direction, healthy: Healthy, width: int) -> Floats:
-    """Effect per window of ``width`` bins that begins at the bin [count]; NaN where the window holds nothing."""
-    ones = np.ones(width)
-    num = np.convolve(np.concatenate([series.num, np.zeros(width - 1)]), ones, "valid")
-    den = np.convolve(np.concatenate([series.den, np.zeros(width - 1)]), ones, "valid")
-    baseline = series.mean(healthy.first, healthy.last)
-    values = [n / d if d > 0 else math.nan for n, d in zip(num, den, strict=True)]
-    return np.array([effect_of(series.signal, v, baseline, healthy.wait_s, direction) for v in values])
+def _begun(
+    series: Series, direction: Direction, bins: Bins, healthy: Healthy, noise: Noise, found: int, last: int, sure: float
+) -> Deviation:
+    """The deviation seen from bin ``found`` to ``last``, from where it most likely began on."""
+    low, high = _step(series, noise, healthy, found, last)
+    first = min(high, last - 1)
+    value = series.mean(first, last)
+    size = min(effect_of(series.signal, value, noise.baseline, healthy.wait_s, direction), LARGEST)
+    since = low
+    while since > healthy.since and series.den[since - 1] == 0 and low - since < bins.count:
+        since -= 1  # a gap hides when it began
+    early = bins.at(since) - bins.width_ns // 2
+    onset = Onset(Instant(early), Instant(max(bins.at(high + 1), early + bins.width_ns)))
+    return Deviation(series.entity, series.signal, direction, onset, first, last, size, value, noise.baseline, sure)
 
 
-def _usual(base: Floats, width: int) -> float:
-    """Up to where healthy effects of windows of ``width`` bins go; infinite when there are too few to say."""
-    if len(base) < 4:
-        return math.inf
-    middle = float(np.median(base))
-    mad = 1.4826 * float(np.median(np.abs(base - middle)))
-    tail = (float(np.quantile(base, 0.975)) - middle) / 1.96
-    apart = base[::width] - float(base[::width].mean())
-    total = float(apart @ apart)
-    r = float(apart[1:] @ apart[:-1]) / total if total > 0 and len(apart) >= 8 else 0.0
-    r = min(max(r, 0.0), 0.5)
-    freedom = len(base) / width * (1 - r) / (1 + r) - 1
-    return middle + _student(freedom) * max(mad, tail) if freedom >= 2 else math.inf
-
-
-def _student(freedom: float) -> float:
-    """The quantile of Student's t that ``SIGMAS`` is of the normal distribution (Abramowitz and Stegun 26.7.5)."""
-    x = SIGMAS
-    return (x + (x**3 + x) / (4 * freedom) + (5 * x**5 + 16 * x**3 + 3 * x) / (96 * freedom**2)
-            + (3 * x**7 + 19 * x**5 + 17 * x**3 - 15 * x) / (384 * freedom**3))
-
-
-def _last_quiet(effects: Floats, found: int, threshold: float, first: int) -> int:
-    """The last window before ``found`` well inside the healthy range; ``first - 1`` when there is none."""
-    for i in range(found - 1, first - 1, -1):
-        if math.isnan(effects[i]) or effects[i] < 0.3 * threshold:
-            return i
-    return first - 1
+def _step(series: Series, noise: Noise, healthy: Healthy, found: int, last: int) -> tuple[int, int]:
+    """The first and the last bin in which a step to the level of ``found .. last`` is nearly as likely as in the best."""
+    begin = max(healthy.since, found - (last - found))
+    num, den = series.num[begin:last], series.den[begin:last]
+    shift = series.mean(found, last) - noise.baseline
+    spread = max(noise.spread**2, noise.floor**2 * float(den.mean()), 1e-300)
+    gain = shift * (num - noise.baseline * den) / spread - shift * shift * den / (2 * spread)
+    likely = np.cumsum(gain[::-1])[::-1]
+    places = np.flatnonzero(likely >= likely.max() - NEARLY)
+    best = int(np.argmax(likely))
+    low = high = best
+    while low - 1 in places:
+        low -= 1
+    while high + 1 in places:
+        high += 1
+    return begin + low, begin + high
 
 
 def quiet_time(stretches: Sequence[tuple[int, int]], worst: tuple[int, int], bins: Bins) -> Healthy | None:
-    """The longest stretch of good service before the worst of the bad ones, or else after it; a minute's distance from
-    bad service before it. None if none lasts a minute. Its ``wait_s`` is not known yet."""
+    """The longest stretch of good service before the one to explain, or else after it; a minute's distance from bad service
+    before it. None if none lasts a minute. Its ``wait_s`` is not known yet."""
     least = max(4, bins.wide(60.0))
     ends = [0, *(last + least for _, last in stretches)]
     begins = [*(first for first, _ in stretches), bins.count]
     gaps = [(first, last) for first, last in zip(ends, begins, strict=True) if last - first >= least]
     before = [gap for gap in gaps if gap[1] <= worst[0]]
+    earlier = [last for _, last in stretches if last <= worst[0]]
     if before:
         first, last = max(before, key=lambda gap: (gap[1] - gap[0], -gap[0]))
-        return Healthy(first, last, math.nan, first, before=True)
-    since = max([0, *(last for _, last in stretches if last <= worst[0])])
+        return Healthy(first, last, math.nan, max([first, *earlier]), before=True)
     after = max(gaps, key=lambda gap: (gap[1] - gap[0], -gap[0]), default=None)
-    return None if after is None else Healthy(*after, math.nan, since, before=False)
+    return None if after is None else Healthy(*after, math.nan, max([0, *earlier]), before=False)
 
 
 def choose_healthy(board: Board, bins: Bins, quiet: Healthy) -> Healthy:
-    """Of quiet time what is surely healthy: before an impact, up to the first deviation of any signal in its second half."""
+    """Of quiet time what is surely healthy: before an impact, up to the first sure deviation after its first third."""
     if not quiet.before:
         return replace(quiet, wait_s=_wait(board, quiet.first, quiet.last))
-    half = quiet.first + max(4, bins.wide(60.0), (quiet.last - quiet.first) // 2)
-    draft = replace(quiet, last=half, wait_s=_wait(board, quiet.first, half))
-    return replace(draft, last=max(half, _first_deviation(board, bins, draft, quiet.last)))
+    surely = min(quiet.first + max(4, bins.wide(DRAFT_S), (quiet.last - quiet.first) // 3), quiet.last)
+    draft = replace(quiet, last=surely, since=quiet.first, wait_s=_wait(board, quiet.first, surely))
+    last = max(surely, _first_deviation(board, bins, draft, quiet.last))
+    return replace(draft, last=last, since=max(quiet.since, last if quiet.since == quiet.first else 0))
 
 
 def _first_deviation(board: Board, bins: Bins, draft: Healthy, until: int) -> int:
@@ -170,7 +179,7 @@ def _first_deviation(board: Board, bins: Bins, draft: Healthy, until: int) -> in
     for of_entity in board.values():
         for series in of_entity.values():
             for direction in DIRECTIONS:
-                found = detect(series, direction, bins, draft, until)
+                found = detect(series, direction, bins, replace(draft, since=draft.last), until, CERTAIN)
                 if found is not None and found.first >= draft.last:
                     starts.append(bins.index(found.onset.low))
     return min(starts)

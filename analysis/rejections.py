@@ -6,12 +6,11 @@ Only what could be measured can be ruled out: a mechanism whose signature the te
 
 from __future__ import annotations
 
-import math
-
 from analysis.demand import take_apart
 from analysis.investigation import Evidence, Rejection
-from analysis.scene import Scene, meaning
-from analysis.triggers import Hypothesis
+from analysis.posterior import Hypothesis
+from analysis.scene import Scene
+from analysis.signal_catalogue import meaning
 from collectors.clock import iso
 
 UNLIKELY = 0.1
@@ -24,7 +23,7 @@ def rule_out(scene: Scene, ranked: list[tuple[Hypothesis, float]]) -> tuple[Reje
     probable = {hypothesis.mechanism.name for hypothesis, probability in ranked if probability >= UNLIKELY}
     for hypothesis, _ in ranked:
         name = hypothesis.mechanism.hypothesis
-        if hypothesis.mechanism.name in probable or name in rejected or math.isnan(hypothesis.signature.strength):
+        if hypothesis.mechanism.name in probable or name in rejected or not hypothesis.signature.known:
             continue
         rejected[name] = Rejection(name, _why(scene, hypothesis), _evidence(scene, hypothesis))
     return tuple(rejected[name] for name in sorted(rejected))
@@ -33,12 +32,12 @@ def rule_out(scene: Scene, ranked: list[tuple[Hypothesis, float]]) -> tuple[Reje
 def _why(scene: Scene, hypothesis: Hypothesis) -> str:
     reading = hypothesis.signature
     what = meaning(reading.move.signal)
-    if reading.late and reading.found is not None:
+    if reading.state == "late" and reading.found is not None:
         later = (reading.found.onset.low - scene.bins.at(scene.first)) / 1e9
         return (f"{what} on {hypothesis.entity} moved only at {iso(reading.found.onset.low)}, {later:.0f} s after users were "
                 "hit: a consequence")
-    if reading.strength > 0:
-        against = [r for r in hypothesis.readings if r.move.role == "contradiction" and r.strength > 0]
+    if reading.state == "there":
+        against = [r for r in hypothesis.case.readings if r.move.role == "contradiction" and r.state == "there"]
         reason = f": {against[0].move.why}" if against else ", and explains less than what is ranked first"
         return f"{what} on {hypothesis.entity} moved{reason}"
     if hypothesis.mechanism.family == "demand":
@@ -51,7 +50,7 @@ def _why(scene: Scene, hypothesis: Hypothesis) -> str:
 def _evidence(scene: Scene, hypothesis: Hypothesis) -> tuple[Evidence, ...]:
     reading = hypothesis.signature
     span = scene.lead_up
-    if reading.found is not None and reading.strength > 0:
+    if reading.found is not None and reading.state == "there":
         span = (reading.found.first, reading.found.last)
     claim = f"{hypothesis.entity}: {meaning(reading.move.signal)}, until users were hit"
     return (scene.evidence(claim, reading.move.signal, hypothesis.entity, *span),)

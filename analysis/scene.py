@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from analysis import queries
-from analysis.impact import Finding
+from analysis.board import Bins, Board, load_board, signal_sql
+from analysis.impact import Finding, Stretch
 from analysis.investigation import Evidence
-from analysis.onsets import LARGEST, Deviation, Healthy, choose_healthy, detect, effect_of, quiet_time
+from analysis.noise import effect_of
+from analysis.onsets import LARGEST, Deviation, Healthy, choose_healthy, detect, quiet_time
 from analysis.queries import Tables
-from analysis.signals import (
-    SIGNALS,
-    Bins,
-    Board,
-    Direction,
-    StepCost,
-    fit_step_cost,
-    load_board,
-    signal_sql,
-)
+from analysis.signal_catalogue import Direction
+from analysis.step_cost import StepCost, fit_step_cost
 
-GRACE_S = 30.0
-"""A cause may show in its own signal so long after the users felt it: scrapes are late and bins have width."""
+GRACE_S, MARGIN_S = 30.0, 15.0
+"""A cause may show in its own signal so long after the first bad request began, or after the first was known to be bad:
+clients are patient, scrapes are late, and bins have width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +51,16 @@ class Scene:
 
     @property
     def horizon(self) -> int:
-        """The bin from which on a first deviation can only be a consequence of the impact."""
-        return min(self.last, self.first + 1 + self.bins.wide(GRACE_S))
+        """The bin from which on a first deviation can only be a consequence of the impact. Where bad service came before an
+        outage, it is the outage that is to be explained."""
+        stretch = (self.first, self.last)
+        grace = max(GRACE_S, self.finding.patience(stretch) + MARGIN_S)
+        return min(self.last, self.finding.outage_begin(stretch) + 1 + self.bins.wide(grace))
 
     @property
     def lead_up(self) -> tuple[int, int]:
         """The bins in which a cause can have shown: from healthy time, or the end of the trouble before, to the horizon."""
-        since = self.healthy.last if self.healthy.before else self.healthy.since
+        since = self.healthy.since
         return min(since, self.horizon - 1), self.horizon
 
     def of_kind(self, kind: str) -> list[str]:
@@ -114,31 +112,36 @@ class Scene:
         """SQL that gives ``value`` over the bins and ``baseline`` over healthy time."""
         spans = [(first, last), (self.healthy.first, self.healthy.last)]
         value, baseline = (
-            f"(SELECT sum(num) / nullif(sum(den), 0) FROM ({self._over(signal, *span)}) t "
+            f"(SELECT sum(num) / nullif(sum(den), 0) FROM ({self._over(signal, entity, *span)}) t "
             f"WHERE entity = {queries.literal(entity)})"
             for span in spans
         )
         return f"SELECT {value} AS value, {baseline} AS baseline"
 
-    def _over(self, signal: str, first: int, last: int) -> str:
+    def _over(self, signal: str, entity: str, first: int, last: int) -> str:
         start, end = self.bins.at(first), self.bins.at(max(last, first + 1))
-        return signal_sql(signal, start, end, end - start, self.cost)
+        series = self.board[signal][entity]
+        cost = self.cost.parameters() if self.cost is not None and signal.endswith(".step_cost") else {}
+        return signal_sql(series.signal, series.source, start, end, end - start, cost)
 
 
-def look(tables: Tables, bins: Bins, finding: Finding) -> Scene | None:
-    """The worst stretch of ``finding`` in its surroundings; None when there is no healthy time to compare it with."""
-    worst = finding.worst()
-    quiet = quiet_time(finding.stretches, worst, bins)
+def look(
+    tables: Tables, bins: Bins, finding: Finding, stretch: Stretch, changes: tuple[Change, ...] = (), like: Scene | None = None
+) -> Scene | None:
+    """A stretch of ``finding`` in its surroundings; None when there is no healthy time to compare it with. ``like``: a scene
+    of another stretch of the same finding, whose signals are taken over."""
+    quiet = quiet_time(finding.stretches, stretch, bins)
     if quiet is None:
         return None
+    if like is not None:
+        return replace(like, healthy=choose_healthy(like.board, bins, quiet), first=stretch[0], last=stretch[1], _seen={})
     cost = fit_step_cost(tables, bins, quiet.first, quiet.last)
-    board = load_board(tables, bins, cost)
+    board = load_board(tables, bins, {} if cost is None else cost.parameters())
     entities = {row["entity"] for row in tables.query(queries.sql("entities")).to_pylist()}
+    entities |= {entity for of_entity in board.values() for entity in of_entity}
     relations = {(row["src"], row["dst"]) for row in tables.query(queries.sql("relations")).to_pylist()}
-    rows = tables.query(queries.sql("changes", start_ns=bins.start_ns, end_ns=bins.end_ns)).to_pylist()
-    changes = tuple(Change(row["ts_ns"], row["kind"], row["entity"], row["summary"]) for row in rows)
     return Scene(
-        tables, bins, board, cost, choose_healthy(board, bins, quiet), finding, *worst, tuple(sorted(entities)),
+        tables, bins, board, cost, choose_healthy(board, bins, quiet), finding, *stretch, tuple(sorted(entities)),
         frozenset(relations), changes,
     )  # fmt: skip
 
@@ -147,11 +150,6 @@ def ask(tables: Tables, claim: str, sql: str) -> Evidence:
     """A claim whose SQL gives one row with ``value`` and ``baseline``."""
     row = tables.query(sql).to_pylist()[0]
     return Evidence(claim, sql, _number(row["value"]), _number(row["baseline"]))
-
-
-def meaning(signal: str) -> str:
-    """What a signal measures, in words."""
-    return SIGNALS[signal].meaning
 
 
 def _number(value: object) -> float | None:

@@ -29,7 +29,7 @@ PHASES = (
 OUTCOMES = "ok timeout rejected error cancelled".split()
 """How an attempt ended as its client saw it. ``timeout``: the client gave up; ``rejected``: turned away (429/503)."""
 
-EDGE_KINDS = "calls routes_to runs_on syncs_kv transfers_kv retries_of".split()
+EDGE_KINDS = "calls routes_to runs_on part_of syncs_kv transfers_kv retries_of".split()
 
 _I64, _I32, _F64, _STR = pa.int64(), pa.int32(), pa.float64(), pa.string()
 _MAP = pa.map_(_STR, _STR)
@@ -229,7 +229,7 @@ LOGS = Table("logs", "one log record that is no event", ("ts_ns",), (
 EDGES = Table("edges", "one typed relation between two entities, as seen in one round of decoding", ("kind",), (
     Column("src", _STR, "", "entity the relation starts from", "derived"),
     Column("dst", _STR, "", "entity it points at", "derived"),
-    Column("kind", _STR, "", "calls | routes_to | runs_on | syncs_kv | transfers_kv | retries_of", "derived"),
+    Column("kind", _STR, "", "calls | routes_to | runs_on | part_of | syncs_kv | transfers_kv | retries_of", "derived"),
     Column("first_seen_ns", _I64, "ns", "first time seen", "derived"),
     Column("last_seen_ns", _I64, "ns", "last time seen", "derived"),
     Column("count", _I64, "", "times seen", "derived"),

@@ -8,5 +8,6 @@ FROM (
     UNION ALL SELECT DISTINCT replica AS entity FROM steps WHERE replica IS NOT NULL
     UNION ALL SELECT src AS entity FROM edges
     UNION ALL SELECT dst AS entity FROM edges
+    UNION ALL SELECT entity FROM events WHERE entity IS NOT NULL
 ) t
 ORDER BY t.entity

@@ -13,6 +13,7 @@ WITH attempts AS (
 )
 SELECT
     min(arrival_ns) AS begun_ns,                                          -- when the user first asked
+    min(end_ns) AS first_end_ns,                                          -- end of the attempt that ended first
     max(end_ns) AS ended_ns,                                              -- end of the last attempt seen
     min(cohort) AS cohort,                                                -- the user's cohort
     count(*) AS attempts,                                                 -- attempts seen

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis import queries
+from analysis.board import Bins, load_board
 from analysis.impact import choose_bins, load_users
 from analysis.queries import Tables
-from analysis.signals import fit_step_cost, load_board
+from analysis.step_cost import fit_step_cost
 
 Floats = NDArray[np.float64]
 Ranking = list[tuple[str, float]]
@@ -58,7 +59,7 @@ def observe(tables: Tables, alarm_ns: int) -> Observed:
     row = tables.query(queries.sql("window")).to_pylist()[0]
     start, end = int(row["start_ns"]), int(row["end_ns"])
     bins = choose_bins(load_users(tables, start, end), start, end)
-    board = load_board(tables, bins, fit_step_cost(tables, bins, 0, max(8, bins.index(alarm_ns))))
+    board = load_board(tables, bins, _cost(tables, bins, alarm_ns))
     columns, metrics = [], []
     for name, holders in sorted(board.items()):
         for entity, series in sorted(holders.items()):
@@ -71,6 +72,11 @@ def observe(tables: Tables, alarm_ns: int) -> Observed:
         filled(np.array(columns).T if columns else np.zeros((bins.count, 0))), tuple(metrics),
         min(max(bins.index(alarm_ns), 4), bins.count - 2), calls, tuple(sorted(entities)), _users(metrics),
     )  # fmt: skip
+
+
+def _cost(tables: Tables, bins: Bins, alarm_ns: int) -> Mapping[str, float]:
+    cost = fit_step_cost(tables, bins, 0, max(8, bins.index(alarm_ns)))
+    return {} if cost is None else cost.parameters()
 
 
 def filled(values: Floats) -> Floats:

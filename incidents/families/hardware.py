@@ -58,8 +58,8 @@ def stop_the_world(fleet: Topology, severity: float) -> Draft:
                   log_until="expert load balancing switched off" if i == 0 else "")
         for i in range(fleet.replicas)
     ]  # fmt: skip
-    draft.initiator("config_change", f"experts:{fleet.replica(0)}", START_S, *on)
-    draft.trigger(f"experts:{fleet.replica(0)}", "expert_rebalance_stall", START_S, {"actions": on}, {"end": on}, within_s=90)
+    draft.initiator("config_change", f"replica:{fleet.replica(0)}", START_S, *on)
+    draft.trigger(f"replica:{fleet.replica(0)}", "expert_rebalance_stall", START_S, {"actions": on}, {"end": on}, within_s=90)
     return draft.storm((270, 900), late_s=690, shed_s=810)
 
 

@@ -142,7 +142,8 @@ def install(cluster: Cluster) -> None:
     scaler = Autoscaler(cluster, api, cluster.engines, settings)
     rollout = Rollout(cluster, api, cluster.engines, settings)
     liveness = LivenessProbes(cluster, cluster.engines, settings)
-    cluster.add(_OWNER, api, api.measures)
+    pools = [region.site.pool for region in cluster.regions]
+    cluster.add(_OWNER, api, api.measures, calls=pools)
     cluster.add("discovery:main", discovery, of=_OWNER)
     cluster.add("autoscaler:main", scaler, of=_OWNER)
     cluster.add("rollout:main", rollout, of=_OWNER)
@@ -155,6 +156,8 @@ def install(cluster: Cluster) -> None:
         cluster.spawn(liveness.watch(engine))
     for region in cluster.regions:
         cluster.add(region.site.gateway, region.gateway, calls=[_OWNER])
+        for engine in region.engines:
+            cluster.add(engine.entity, engine, part_of=[region.site.pool])
     cluster.spawn(scaler.follow_schedule())
     cluster.spawn(rollout.reconcile())
     if settings.curve:

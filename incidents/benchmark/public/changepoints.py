@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from analysis.board import Bins, Floats, Series
 from analysis.onsets import DIRECTIONS, Healthy, detect
 from analysis.queries import Tables
-from analysis.signals import Bins, Floats, Series, Signal
+from analysis.signal_catalogue import Signal
 from collectors.errors import BadInput
 from collectors.store import Store
 from incidents.benchmark.public.metric_table import Column, MetricTable, fill_store
