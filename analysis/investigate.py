@@ -26,6 +26,7 @@ from analysis.queries import Tables
 from analysis.rejections import rule_out
 from analysis.retry_model import headroom
 from analysis.scene import Change, Scene, ask, look
+from analysis.services import explain_services
 from analysis.step_cost import fit_step_cost
 from analysis.triggers import NAMED, entity_probability, name_triggers
 from collectors.clock import iso
@@ -45,8 +46,10 @@ def investigate(tables: Tables, window: tuple[int, int] | None = None) -> Invest
     whole = Window(Instant(start_ns), Instant(end_ns))
     users = load_users(tables, start_ns, end_ns)
     if len(users.begun) == 0:
+        cover = describe(tables, rows, None, [])
         impact = Impact("no request was seen, so what users felt cannot be judged", None, None, 0.0)
-        return Investigation(whole, describe(tables, rows, None, []), Calibration(), abstained=True, impact=impact)
+        told = explain_services(tables, whole, cover)
+        return told or Investigation(whole, cover, Calibration(), abstained=True, impact=impact)
     bins = choose_bins(users, start_ns, end_ns)
     finding = find_impact(users, bins)
     if not finding.stretches:

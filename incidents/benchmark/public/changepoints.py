@@ -1,8 +1,8 @@
 """Change points of the Turing data set (van den Burg and Williams, 2003.06222): JSON series and several people's annotations.
 
-Each series becomes a store; the analysis' own onset step says where it changed, looking at what followed the last change with
-the first quarter of the rest as its healthy time. F1 with a margin of 5 and covering are those of TCPDBench: recall is the mean
-over annotators, precision is against all of them together, and index 0 counts as a change for everybody.
+Each series becomes a store, and the analysis says where it changed, with the one setting that it has. F1 with a margin of 5
+and covering are those of TCPDBench: recall is the mean over annotators, precision is against all of them together, and index 0
+counts as a change for everybody.
 """
 
 from __future__ import annotations
@@ -18,10 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from analysis.board import Bins, Floats, Series
-from analysis.onsets import DIRECTIONS, Healthy, detect
-from analysis.queries import Tables
-from analysis.signal_catalogue import Signal
+from analysis.board import Floats
+from analysis.changepoints import change_points
 from collectors.errors import BadInput
 from collectors.store import Store
 from incidents.benchmark.public.metric_table import Column, MetricTable, fill_store
@@ -29,9 +27,7 @@ from incidents.parallel import run_all
 
 MARGIN = 5
 _STEP_S = 10.0
-"""Values follow each other as scrapes do, whatever their real distance: the onset step's windows are made for that."""
-_LEAST = 8
-"""Values that a healthy time needs."""
+"""Values follow each other as scrapes do, whatever their real distance."""
 
 
 def score(
@@ -97,28 +93,10 @@ def changes(values: Floats) -> tuple[list[int], float]:
         fill_store(Path(folder) / "store", table)
         with Store.open(Path(folder) / "store") as tables:
             began = time.process_time()
-            return _onsets(tables, len(values)), time.process_time() - began
-
-
-def _onsets(tables: Tables, count: int) -> list[int]:
-    bins = Bins(round(_STEP_S * 1e9), round((count + 1) * _STEP_S * 1e9), round(_STEP_S * 1e9))
-    rows = tables.frame("SELECT ts_ns, value FROM samples ORDER BY ts_ns")
-    places = [bins.index(at) for at in rows["ts_ns"].to_list()]
-    num, den = np.zeros(count), np.zeros(count)
-    num[places], den[places] = rows["value"].to_numpy(), 1.0
-    found: list[int] = []
-    first = 0
-    while count - first >= 2 * _LEAST:
-        last = first + max(_LEAST, (count - first) // 4)
-        spread = float(np.nanstd(num[first:last])) or 1.0
-        series = Series("service:series", Signal("value", "service", "share", spread, "the series"), num, den)
-        healthy = Healthy(first, last, 1.0, last, before=True)
-        onsets = [one.first for way in DIRECTIONS if (one := detect(series, way, bins, healthy, count)) is not None]
-        if not onsets:
-            return found
-        first = min(onsets)
-        found.append(first)
-    return found
+            rows = tables.frame("SELECT ts_ns, value FROM samples ORDER BY ts_ns")
+            read = np.full(len(values), math.nan)
+            read[np.round(rows["ts_ns"].to_numpy() / (_STEP_S * 1e9)).astype(int) - 1] = rows["value"].to_numpy()
+            return change_points(read), time.process_time() - began
 
 
 def f1(annotations: Sequence[Collection[int]], predictions: Collection[int], margin: int = MARGIN) -> float:

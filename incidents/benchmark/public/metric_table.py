@@ -19,17 +19,18 @@ _ROWS_A_BODY = 100
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One series: whose it is, the metric's name, labels, unit."""
+    """One series: whose it is, the metric's name, labels, unit. ``kind``: of its entity."""
 
     service: str
     name: str
     labels: tuple[tuple[str, str], ...] = ()
     unit: str = ""
+    kind: str = "service"
 
     @property
     def entity(self) -> str:
         """Its entity in a store."""
-        return f"service:{self.service}"
+        return f"{self.kind}:{self.service}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,10 @@ class MetricTable:
 
 def fill_store(path: Path, table: MetricTable, calls: Iterable[tuple[str, str]] = ()) -> None:
     """A new store at ``path`` with ``table``, and ``calls`` (service, service it calls) as edges that resources declare."""
+    entities = {column.service: column.entity for column in table.columns}
     callees: dict[str, list[str]] = {}
     for caller, callee in sorted(calls):
-        callees.setdefault(caller, []).append(f"service:{callee}")
+        callees.setdefault(caller, []).append(entities.get(callee, f"service:{callee}"))
     with Intake.open(path) as intake:
         for first in range(0, len(table.times_s), _ROWS_A_BODY):
             intake.put("metrics", _body(table.rows(first, first + _ROWS_A_BODY), callees).SerializeToString())
@@ -84,6 +86,7 @@ def _body(table: MetricTable, callees: dict[str, list[str]]) -> ExportMetricsSer
     for service, places in owners.items():
         resource = body.resource_metrics.add()
         resource.resource.attributes.add(key="service.name").value.string_value = service
+        resource.resource.attributes.add(key="flashover.entity").value.string_value = table.columns[places[0]].entity
         if service in callees:
             resource.resource.attributes.add(key="flashover.edge.calls").value.string_value = ",".join(callees[service])
         scope = resource.scope_metrics.add()

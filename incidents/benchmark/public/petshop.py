@@ -67,7 +67,7 @@ def read_metrics(path: Path) -> MetricTable:
         if len(rows) <= number or rows[number][:1] != [name]:
             raise BadInput(f"{path}: line {number + 1} must begin with {name!r}, as PetShop's metrics.csv does")
     columns = tuple(
-        Column(service, metric, (("statistic", statistic),), _UNITS.get(metric, ""))
+        Column(service, metric, (("statistic", statistic),), _UNITS.get(metric, ""), _kind(service))
         for service, metric, statistic in zip(rows[0][1:], rows[1][1:], rows[2][1:], strict=True)
     )  # fmt: skip
     values = np.empty((len(rows) - 4, len(columns) + 1))
@@ -80,6 +80,11 @@ def read_metrics(path: Path) -> MetricTable:
     if len(values) < 2 or not (np.diff(values[:, 0]) > 0).all():
         raise BadInput(f"{path}: unix_timestamp must rise over at least two lines")
     return MetricTable(values[:, 0], columns, values[:, 1:])
+
+
+def _kind(service: str) -> str:
+    """X-Ray's node type ends a name: a ``remote`` node is a peer as its callers see it, no service that was measured."""
+    return "link" if service.endswith("_remote") else "service"
 
 
 def _issue(folder: Path, calls: Calls, normal: dict[str, MetricTable]) -> RankedCase:
