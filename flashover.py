@@ -13,7 +13,10 @@ VERBS = {
     "replay": ("incidents.commands.replay", "run one incident on the engine and fill a store"),
     "verify": ("incidents.commands.verify", "prove an incident's labels by taking its parts away, one at a time"),
     "benchmark": ("incidents.commands.benchmark", "how often the analysis is right, beside ten baselines"),
+    "counterfactual": ("incidents.commands.counterfactual", "play a replayed store again without what the analysis names"),
     "investigate": ("analysis.commands.investigate", "say what set an outage off, what fed it, what kept it burning"),
+    "compare": ("analysis.commands.compare", "two incidents side by side"),
+    "history": ("analysis.commands.history", "what weeks of outages have in common: hours, lengths, relapses"),
     "collect": ("collectors.commands.collect", "receive OTLP over HTTP and gRPC into a store"),
     "seal": ("collectors.commands.seal", "write one portable .duckdb with a window's rows"),
     "sql": ("collectors.commands.sql", "read-only SQL over any store"),
@@ -25,7 +28,7 @@ VERBS = {
 
 def usage() -> str:
     """What ``flashover`` prints: the verbs with their summaries."""
-    verbs = "\n".join(f"  {verb:<12} {summary}" for verb, (_, summary) in VERBS.items())
+    verbs = "\n".join(f"  {verb:<14} {summary}" for verb, (_, summary) in VERBS.items())
     return (
         "Usage: flashover VERB ...\n\n"
         "Records what an LLM serving fleet does and says what its outages came from.\n\n"

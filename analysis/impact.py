@@ -33,7 +33,9 @@ LEAVE_SHARE = 0.04
 """It ends when the share falls below this (or one and a half times the healthy share, where that is more)."""
 LIMIT_FACTOR = 3.0
 """Limit of the wait, as a multiple of its healthy 95th percentile."""
-SHORT_S, LONG_S = 15.0, 60.0
+LEAST_LIMIT_S = 5.0
+"""And at least so long: on a quiet fleet three times as long is still soon."""
+SHORT_S, LONG_S = 15.0, 120.0
 """The two windows of the burn."""
 RECOVERED_S = 120.0
 """Healthy for this long between two bad stretches: the second is a relapse. Shorter: the same stretch."""
@@ -159,7 +161,8 @@ def _limit(users: Users, at: NDArray[np.int64], count: int) -> float:
         return math.inf
     middle = np.array([np.median(users.wait_s[(at == i) & users.answered]) for i in healthy])
     calm = healthy[middle <= np.median(middle)]
-    return LIMIT_FACTOR * float(np.quantile(users.wait_s[np.isin(at, calm) & users.answered], 0.95))
+    usual = float(np.quantile(users.wait_s[np.isin(at, calm) & users.answered], 0.95))
+    return max(LIMIT_FACTOR * usual, LEAST_LIMIT_S)
 
 
 def _ahead(values: Floats, length: int) -> Floats:

@@ -62,8 +62,7 @@ class Noise:
         with np.errstate(divide="ignore", invalid="ignore"):
             t = np.where(den > 0, left / np.sqrt(np.maximum(own + of_baseline, (self.floor * den) ** 2)), np.nan)
         freedom = max(self.bins * (1 - self.memory) / (1 + self.memory) - 1, 1.0)
-        normal = np.sqrt(freedom * np.log1p(t * t / freedom)) * (8 * freedom + 1) / (8 * freedom + 3)
-        return np.sign(t) * normal
+        return _normal(t, freedom)
 
 
 def learn(series: Series, first: int, last: int, wait_s: float) -> Noise | None:
@@ -82,6 +81,29 @@ def learn(series: Series, first: int, last: int, wait_s: float) -> Noise | None:
     kept = np.clip(left, middle - _OUTLYING * mad, middle + _OUTLYING * mad) if mad > 0 else left
     spread = max(mad, float(kept.std(ddof=1)))
     return Noise(baseline, spread, _memory(kept), len(left), total, _floor(series.signal, baseline, wait_s))
+
+
+def steps(values: Floats, noise: Noise, first: int, last: int, width: int) -> Floats:
+    """Normal deviations of the step from the window that ends where each of ``values`` [n] begins, to it, among such steps in
+    the healthy bins ``first <= i < last``: a series that wanders or grows is judged by its own past moments before, since its
+    spread about one healthy value says nothing. NaN where either window holds nothing."""
+    step = np.full(len(values), np.nan)
+    step[width:] = values[width:] - values[:-width]
+    usual = step[first + width : max(last - width + 1, first + width)]
+    usual = usual[np.isfinite(usual)]
+    freedom = len(usual) / (2 * width) - 1
+    if freedom < LEAST_BINS:
+        return np.full(len(values), np.nan)
+    middle = float(np.median(usual))
+    spread = max(1.4826 * float(np.median(np.abs(usual - middle))), float(usual.std()), noise.floor)
+    return _normal((step - middle) / spread, freedom)
+
+
+def _normal(t: Floats, freedom: float) -> Floats:
+    """Student's deviations as normal ones that are as improbable."""
+    with np.errstate(invalid="ignore"):
+        size = np.sqrt(freedom * np.log1p(t * t / freedom)) * (8 * freedom + 1) / (8 * freedom + 3)
+        return np.sign(t) * size
 
 
 def _floor(signal: Signal, baseline: float, wait_s: float) -> float:

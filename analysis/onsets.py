@@ -17,7 +17,7 @@ import numpy as np
 
 from analysis.board import Bins, Board, Floats, Series
 from analysis.investigation import Instant, Onset
-from analysis.noise import Noise, effect_of, effects, learn
+from analysis.noise import Noise, effect_of, effects, learn, steps
 from analysis.signal_catalogue import Direction, Signal
 
 SURE, CERTAIN = 2.5, 5.0
@@ -93,12 +93,13 @@ def _first(
     with np.errstate(divide="ignore", invalid="ignore"):
         values = np.where(den > 0, num / den, np.nan)
     size = effects(series.signal, values, noise.baseline, healthy.wait_s, direction)
-    sure = noise.deviations(num, den, width) * (1.0 if direction == "up" else -1.0)
+    sign = 1.0 if direction == "up" else -1.0
+    sure = np.fmax(noise.deviations(num, den, width) * sign, steps(values, noise, healthy.first, healthy.last, width) * sign)
     beyond = (size >= MATTERS) & (sure >= least)
     for i in (np.flatnonzero(beyond[healthy.since :]) + healthy.since).tolist():
         last = min(i + max(width, bins.wide(LASTING_S)), until)
         if _lasts(size[i : last - width + 1], width):
-            return _begun(series, direction, bins, healthy, noise, i, last, float(sure[i : last - width + 1].max()))
+            return _begun(series, direction, bins, healthy, noise, i, last, float(np.nanmax(sure[i : last - width + 1])))
     return None
 
 

@@ -63,7 +63,7 @@ def _heading(found: Investigation) -> str:
 def _impact(impact: Impact) -> str:
     if impact.start is None or impact.end is None:
         return _section("IMPACT", [impact.slo])
-    share = f"{impact.bad_request_share:.0%} of requests bad for {_span(impact.end - impact.start)}"
+    share = f"{impact.bad_request_share:.0%} of requests bad for {span(impact.end - impact.start)}"
     lines = [share, f"({impact.slo})"]
     lines += [_phase(phase, impact.goodput) for phase in impact.phases]
     return _section("IMPACT", [*lines, _bars(impact.goodput)])
@@ -73,7 +73,7 @@ def _phase(phase: Phase, goodput: Sequence[Goodput]) -> str:
     inside = [one for one in goodput if phase.start <= one.start < phase.end]
     requests, good = sum(one.requests for one in inside), sum(one.good for one in inside)
     answered = f"{good} of {requests} requests good" if requests else "no requests"
-    return f"{_clock(phase.start)}  {phase.state:<10} {_span(phase.end - phase.start):<13} {answered}"
+    return f"{_clock(phase.start)}  {phase.state:<10} {span(phase.end - phase.start):<13} {answered}"
 
 
 def _bars(goodput: Sequence[Goodput]) -> str:
@@ -202,7 +202,8 @@ def _number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _span(ns: int) -> str:
+def span(ns: int) -> str:
+    """Nanoseconds in hours, minutes and seconds."""
     minutes, seconds = divmod(round(ns / 1e9), 60)
     hours, minutes = divmod(minutes, 60)
     parts = [f"{amount} {unit}" for amount, unit in ((hours, "h"), (minutes, "min"), (seconds, "s")) if amount]

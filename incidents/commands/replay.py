@@ -11,6 +11,7 @@ from collectors import console
 from collectors import settings as table
 from collectors.errors import BadInput
 from collectors.receive.bearer import read_token
+from incidents.counterfactual import write_lock
 from incidents.export import HttpSink
 from incidents.library_index import scenario_path
 from incidents.replay import RunnerName, play, replay
@@ -59,6 +60,7 @@ def run(
 def _into_store(name: str, scenario: Scenario, out: Path, runner: RunnerName) -> int:
     with console.progress(f"replaying {name}", scenario.warm_up_s + scenario.duration_s) as advance:
         done = replay(scenario, out, runner, on_progress=advance)
+    write_lock(out, scenario)
     console.say(f"{done.requests} requests replayed, {done.clipped} clipped; OTLP bodies sha256 {done.sha256}")
     print(done.store)
     return console.DONE
