@@ -35,8 +35,12 @@ LIMIT_FACTOR = 3.0
 """Limit of the wait, as a multiple of its healthy 95th percentile."""
 LEAST_LIMIT_S = 5.0
 """And at least so long: on a quiet fleet three times as long is still soon."""
-SHORT_S, LONG_S = 15.0, 120.0
-"""The two windows of the burn."""
+SHORT_S, LONG_S = 15.0, 60.0
+"""The two windows of the slow burn, from ``DEGRADED_SHARE`` on."""
+HEAVY_SHARE, HEAVY_S = 0.3, 30.0
+"""The fast burn: so large a share in both the short window and this one."""
+BLIP_S = 90.0
+"""A stretch that never was an outage and is over sooner is a blip that few noticed."""
 RECOVERED_S = 120.0
 """Healthy for this long between two bad stretches: the second is a relapse. Shorter: the same stretch."""
 CHANCE = 1e-4
@@ -176,9 +180,13 @@ def find_stretches(requests: Floats, bad: Floats, width_s: float) -> list[Stretc
     count = len(requests)
     short, long = max(1, round(SHORT_S / width_s)), max(2, round(LONG_S / width_s))
     fast, slow = (_ahead(bad, n) / np.maximum(_ahead(requests, n), 1.0) for n in (short, long))
-    entering = (fast >= DEGRADED_SHARE) & (slow >= DEGRADED_SHARE)
     healthy = _healthy_share(requests, bad)
-    entering &= chance(_ahead(bad, long), _ahead(requests, long) * healthy) < CHANCE
+    entering = np.zeros(count, bool)
+    for least, seconds in ((DEGRADED_SHARE, LONG_S), (HEAVY_SHARE, HEAVY_S)):
+        width = max(2, round(seconds / width_s))
+        lost, asked = _ahead(bad, width), _ahead(requests, width)
+        burning = (fast >= least) & (lost >= least * np.maximum(asked, 1.0))
+        entering |= burning & (chance(lost, asked * healthy) < CHANCE)
     leave = max(LEAVE_SHARE, 1.5 * healthy)
     seen = int(np.flatnonzero(requests)[-1]) + 1 if bool(requests.any()) else 0
     fine = (bad < leave * np.maximum(requests, 1.0)) & (requests > 0)
@@ -197,7 +205,11 @@ def find_stretches(requests: Floats, bad: Floats, width_s: float) -> list[Stretc
         while end > first + 1 and fine[end - 1]:
             end -= 1
         found.append((first, count if end >= seen else end))
-    return _joined(found, requests, round(RECOVERED_S / width_s))
+    return [
+        (first, last) for first, last in _joined(found, requests, round(RECOVERED_S / width_s))
+        if (last - first) * width_s >= BLIP_S
+        or bool((_ahead(bad, short) >= OUTAGE_SHARE * np.maximum(_ahead(requests, short), 1.0))[first:last].any())
+    ]  # fmt: skip
 
 
 def _joined(found: list[Stretch], requests: Floats, gap: int) -> list[Stretch]:

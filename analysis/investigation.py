@@ -118,7 +118,8 @@ class Initiator:
 @dataclass(frozen=True, slots=True)
 class Trigger:
     """A ranked hypothesis: this entity failed in this way first. ``equivalent_to``: mechanisms that the telemetry at hand
-    cannot tell from it."""
+    cannot tell from it. ``also``: entities that show the same, for which this one stands. ``cause_set``: causes with the same
+    number were needed together. ``episode``: the place in ``episodes`` that it explains."""
 
     rank: int
     entity: str
@@ -127,6 +128,9 @@ class Trigger:
     probability: float
     onset: Onset
     evidence: tuple[Evidence, ...] = ()
+    also: tuple[str, ...] = ()
+    cause_set: int | None = None
+    episode: int = 0
 
 
 @dataclass(frozen=True, slots=True)

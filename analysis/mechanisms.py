@@ -55,7 +55,8 @@ class Alert:
 class Mechanism:
     """One file of the catalogue. ``hypothesis``: what it is called when it is ruled out. ``lag_bounds_s``: from its start
     to the users. ``initiated_by``: kinds of change that can set it off. ``self_sustaining``: it can feed itself, so that it
-    outlives what set it off. ``factor``: of demand, that it raises (see ``factors``)."""
+    outlives what set it off. ``brought_on_by``: mechanisms of demand
+    that may come before it, and of which it is the failure. ``factor``: of demand, that it raises (see ``factors``)."""
 
     name: str
     hypothesis: str
@@ -74,6 +75,7 @@ class Mechanism:
     moves: tuple[Move, ...]
     path: tuple[Hop, ...]
     self_sustaining: bool = False
+    brought_on_by: tuple[str, ...] = ()
     factor: Literal["", "users", "calls", "prompt", "output", "several"] = ""
 
     def of_role(self, role: str) -> tuple[Move, ...]:
@@ -91,7 +93,7 @@ def load_catalogue(folder: Path) -> dict[str, Mechanism]:
     """All ``*.toml`` of ``folder``; raises BadInput naming file and key."""
     found = {mechanism.name: mechanism for mechanism in map(load_mechanism, sorted(folder.glob("*.toml")))}
     for mechanism in found.values():
-        for key in ("loops", "look_alikes"):
+        for key in ("loops", "look_alikes", "brought_on_by"):
             for name in getattr(mechanism, key):
                 if name not in found:
                     where = f"{folder}/{mechanism.name}.toml: {key}"

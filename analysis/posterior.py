@@ -10,6 +10,7 @@ parts are worth is fitted on training families (``weights.toml``, ``tests/bench/
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -22,6 +23,8 @@ from analysis.readings import Reading, read_all
 from analysis.scene import Change, Scene
 from analysis.strict_toml import build, read_toml
 
+ALIKE = 1.5
+"""Log odds apart up to which entities show the same."""
 CHANGE_BONUS = 0.5
 """Log odds for a recorded change that fits, at most half the way up to the next better hypothesis."""
 
@@ -105,11 +108,13 @@ class Evidenced:
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """One that was weighed: ``score`` in log odds, ``strength`` of its signature from 0 to 1."""
+    """One that was weighed: ``score`` in log odds, ``strength`` of its signature from 0 to 1. ``also``: entities that show the
+    same, for which this one stands."""
 
     case: Evidenced
     score: float
     strength: float
+    also: tuple[str, ...] = ()
 
     @property
     def entity(self) -> str:
@@ -152,21 +157,34 @@ def gather(scene: Scene) -> list[Evidenced]:
 
 def weigh(cases: Iterable[Evidenced], felt_ns: int, weights: Weights) -> Ranking:
     """The posterior. ``felt_ns``: what begins later began surely after the users' trouble."""
-    hypotheses = [_weighed(case, weights) for case in cases]
-    individual: dict[str, Hypothesis] = {}
-    kept = []
-    for h in sorted(hypotheses, key=lambda h: (-h.score, h.entity)):
-        if _individual(h.mechanism):
-            kept.append(h)
-        elif h.mechanism.name not in individual:
-            individual[h.mechanism.name] = h
-            kept.append(h)
+    kept = _representatives([_weighed(case, weights) for case in cases])
     kept = _heed_changes(_prefer_earlier(kept, felt_ns, weights))
     top = max([weights.outside, *(h.score for h in kept)])
     parts = [math.exp(h.score - top) for h in kept]
     total = sum(parts) + math.exp(weights.outside - top)
     ranked = [(h, part / total) for h, part in zip(kept, parts, strict=True)]
     return sorted(ranked, key=lambda pair: (-pair[1], pair[0].mechanism.name, pair[0].entity))
+
+
+def _representatives(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
+    """Where a mechanism does not set one entity apart, one stands for all that it moved alike: the first by name."""
+    kept: list[Hypothesis] = []
+    shared: dict[str, list[Hypothesis]] = {}
+    for h in hypotheses:
+        if _individual(h.mechanism):
+            kept.append(h)
+        else:
+            shared.setdefault(h.mechanism.name, []).append(h)
+    for together in shared.values():
+        best = max(h.score for h in together)
+        alike = sorted((h for h in together if h.score >= best - ALIKE), key=lambda h: _natural(h.entity))
+        kept.append(replace(alike[0], score=best, also=tuple(h.entity for h in alike[1:])))
+    return kept
+
+
+def _natural(entity: str) -> list[tuple[int, str]]:
+    """So that replica 2 comes before replica 10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", entity)]
 
 
 def change_before(scene: Scene, case: Evidenced) -> Change | None:
@@ -229,7 +247,10 @@ def _prefer_earlier(hypotheses: list[Hypothesis], felt_ns: int, weights: Weights
     for h in hypotheses:
         own, score = h.signature.found, h.score
         if own is not None and h.signature.state == "there":
-            before = [strength for high, strength, o in there if high <= own.onset.low and o is not h]
+            before = [
+                strength for high, strength, o in there
+                if high <= own.onset.low and o is not h and o.mechanism.name not in h.mechanism.brought_on_by
+            ]
             score += weights.preceded * max(before, default=0.0) + (weights.after_users if own.onset.low >= felt_ns else 0.0)
         result.append(replace(h, score=score))
     return result

@@ -13,22 +13,44 @@ NAMED = 0.5
 """Least probability of an entity to name a trigger; below, the investigation abstains."""
 SHOWN = 0.01
 MOST = 5
+STRONG = 0.7
+NEAR_NS = 60_000_000_000
+"""Strength, and distance of onsets, of causes that may have acted together."""
 HIDDEN = -1.5
 """Log odds of a factor of demand from which it may have risen unnoticed."""
 ALIKE = 1.5
 """Log odds apart up to which look-alikes are not told from each other."""
 
 
-def name_triggers(scene: Scene, ranked: Ranking, first_rank: int = 1) -> tuple[Trigger, ...]:
+def name_triggers(
+    scene: Scene, ranked: Ranking, *, first_rank: int = 1, most: int = MOST, episode: int = 0
+) -> tuple[Trigger, ...]:
     """The hypotheses worth showing, with their evidence; those whose signature was seen not to move are not."""
-    shown = [(h, p) for h, p in ranked if p >= SHOWN and _possible(h)][:MOST]
+    shown = [(h, p) for h, p in ranked if p >= SHOWN and _possible(h)][:most]
+    sets = _together(shown)
     return tuple(
         Trigger(
             number, hypothesis.entity, hypothesis.mechanism.name, equivalents(hypothesis, ranked), probability,
-            onset_of(scene, hypothesis), _evidence(scene, hypothesis),
+            onset_of(scene, hypothesis), _evidence(scene, hypothesis), hypothesis.also, sets.get(id(hypothesis)), episode,
         )
         for number, (hypothesis, probability) in enumerate(shown, start=first_rank)
     )  # fmt: skip
+
+
+def _together(shown: Ranking) -> dict[int, int]:
+    """Causes that may have been needed together: signatures as strong, on other entities, neither surely before the other.
+    That they were is for an experiment to say; one alone may have done it."""
+    if not shown:
+        return {}
+    best = shown[0][0]
+    own = best.signature.found
+    others = [
+        h for h, _ in shown[1:]
+        if own is not None and (found := h.signature.found) is not None and h.entity != best.entity
+        and h.strength >= STRONG and best.strength >= STRONG and h.mechanism.family != best.mechanism.family
+        and found.onset.low < own.onset.high + NEAR_NS and own.onset.low < found.onset.high + NEAR_NS
+    ]  # fmt: skip
+    return {id(h): 1 for h in (best, *others)} if others else {}
 
 
 def _possible(hypothesis: Hypothesis) -> bool:
