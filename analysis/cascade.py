@@ -34,6 +34,8 @@ def trace_cascade(scene: Scene, trigger: Hypothesis) -> tuple[CascadeEdge, ...]:
     if found is None:
         return ()
     users = _users(scene)
+    if users is None:
+        return ()
     here = [Station(trigger.entity, found.onset, found)]
     edges: list[CascadeEdge] = []
     hops = trigger.mechanism.path
@@ -68,12 +70,14 @@ def _stations(scene: Scene, hop: Hop, since: Onset, users: Onset) -> list[Statio
     return stations[:WIDEST]
 
 
-def _users(scene: Scene) -> Station:
-    """The cohort with the most unanswered requests in the episode; its onset is the impact's."""
+def _users(scene: Scene) -> Station | None:
+    """The cohort with the most unanswered requests in the episode; its onset is the impact's. None without requests."""
     lost = {
         entity: float((series.den - series.num)[scene.first : scene.last].sum())
-        for entity, series in scene.board["users.answered"].items()
+        for entity, series in scene.board.get("users.answered", {}).items()
     }
+    if not lost:
+        return None
     entity = max(lost, key=lambda name: (lost[name], name))
     start = scene.bins.at(scene.first)
     return Station(entity, Onset(Instant(start), Instant(start + scene.bins.width_ns)), None)

@@ -10,7 +10,7 @@ thresholds, so that noise does not make phases.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -127,9 +127,16 @@ def find_impact(users: Users, bins: Bins) -> Finding:
     judged = users.decided | ((bins.end_ns - users.begun) / _S > limit_s)
     requests = np.bincount(at[judged], minlength=bins.count).astype(float)
     good = np.bincount(at[users.answered & ~(users.wait_s > limit_s)], minlength=bins.count).astype(float)
+    found = judge(requests, good, bins, _slo(limit_s))
+    ill = judged & ~(users.answered & ~(users.wait_s > limit_s))
+    soon = max(1, round(SHORT_S / bins.width_ns * _S))
+    return replace(found, felt_s=tuple(_felt(users, at, ill, limit_s, first, first + soon) for first, _ in found.stretches))
+
+
+def judge(requests: Floats, good: Floats, bins: Bins, slo: str) -> Finding:
+    """The impact by counts per bin [count], however they were got."""
     stretches = find_stretches(requests, requests - good, bins.width_ns / _S)
-    slo = _slo(limit_s)
-    goodput = tuple(Goodput(Instant(bins.at(i)), int(requests[i]), int(good[i])) for i in range(bins.count))
+    goodput = tuple(Goodput(Instant(bins.at(i)), round(requests[i]), round(good[i])) for i in range(bins.count))
     if not stretches:
         return Finding(Impact(slo, None, None, 0.0, (), goodput), requests, good, ())
     first, last = stretches[0][0], stretches[-1][1]
@@ -138,10 +145,7 @@ def find_impact(users: Users, bins: Bins) -> Finding:
         slo, Instant(bins.at(first)), Instant(bins.at(last)), bad / max(seen, 1.0),
         _phases(stretches, requests, requests - good, bins), goodput,
     )  # fmt: skip
-    ill = judged & ~(users.answered & ~(users.wait_s > limit_s))
-    soon = max(1, round(SHORT_S / bins.width_ns * _S))
-    felt = tuple(_felt(users, at, ill, limit_s, first, first + soon) for first, _ in stretches)
-    return Finding(impact, requests, good, tuple(stretches), felt)
+    return Finding(impact, requests, good, tuple(stretches))
 
 
 def _felt(users: Users, at: NDArray[np.int64], bad: NDArray[np.bool_], limit_s: float, first: int, last: int) -> float:

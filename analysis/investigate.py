@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from analysis import queries
+from analysis.blame import wasted_work, who_slowed_whom
 from analysis.board import Bins, load_board
 from analysis.cascade import trace_cascade
+from analysis.counted import SAMPLED, counted_bins, counted_impact, recorded_share
 from analysis.coverage import describe, row_counts
 from analysis.episodes import changes_in, deliberate, main_stretch
+from analysis.evidence_quality import Quality, assess
 from analysis.impact import Finding, Stretch, choose_bins, find_impact, load_users
 from analysis.investigation import (
     Calibration,
@@ -21,7 +26,7 @@ from analysis.investigation import (
 )
 from analysis.loops import find_loops
 from analysis.phases import phase_seconds
-from analysis.posterior import Hypothesis, rank
+from analysis.posterior import Hypothesis, Ranking, rank
 from analysis.queries import Tables
 from analysis.rejections import rule_out
 from analysis.retry_model import headroom
@@ -32,6 +37,8 @@ from analysis.triggers import NAMED, entity_probability, name_triggers
 from collectors.clock import iso
 from collectors.errors import BadInput
 
+MOST_TRIGGERS = 8
+CALIBRATION = Calibration()
 _AFTERWARDS = "no healthy time before the impact: compared with time after it, and no trigger is claimed"
 
 
@@ -41,22 +48,44 @@ def investigate(tables: Tables, window: tuple[int, int] | None = None) -> Invest
     Without an incident the lists are empty. ``abstained``: something happened and no trigger stands out, or nothing can
     be judged. Raises BadInput for a window outside of what the store holds.
     """
+    return study(tables, window).answer
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """An answer and what it was got from; no scene where nothing was wrong, or nothing could be compared."""
+
+    answer: Investigation
+    scene: Scene | None = None
+    ranked: Ranking = field(default_factory=list)
+
+
+def study(tables: Tables, window: tuple[int, int] | None = None) -> Study:
+    """``investigate``, with its scene and ranking for whoever wants to look closer."""
     rows = row_counts(tables)
     start_ns, end_ns = _window(tables, window)
     whole = Window(Instant(start_ns), Instant(end_ns))
+    recorded = recorded_share(tables, start_ns, end_ns)
+    quality = assess(tables, start_ns, end_ns, recorded)
     users = load_users(tables, start_ns, end_ns)
-    if len(users.begun) == 0:
-        cover = describe(tables, rows, None, [])
+    found = None
+    if len(users.begun) == 0 or (recorded is not None and recorded < SAMPLED):
+        bins = counted_bins(start_ns, end_ns)
+        found = counted_impact(tables, bins)
+    if found is None and len(users.begun) == 0:
+        cover = describe(tables, rows, None, list(quality.warnings))
         impact = Impact("no request was seen, so what users felt cannot be judged", None, None, 0.0)
         told = explain_services(tables, whole, cover)
-        return told or Investigation(whole, cover, Calibration(), abstained=True, impact=impact)
-    bins = choose_bins(users, start_ns, end_ns)
-    finding = find_impact(users, bins)
-    if not finding.stretches:
+        return Study(told or Investigation(whole, cover, Calibration(), abstained=True, impact=impact))
+    if found is None:
+        bins = choose_bins(users, start_ns, end_ns)
+        found = find_impact(users, bins)
+    if not found.stretches:
         cost = fit_step_cost(tables, bins, 0, bins.count)
         board = load_board(tables, bins, {} if cost is None else cost.parameters())
-        return Investigation(whole, describe(tables, rows, board, []), Calibration(), abstained=False, impact=finding.impact)
-    return _explain(tables, rows, whole, bins, finding)
+        cover = describe(tables, rows, board, list(quality.warnings))
+        return Study(Investigation(whole, cover, Calibration(), abstained=False, impact=found.impact))
+    return _explain(tables, rows, whole, bins, found, quality)
 
 
 def _window(tables: Tables, window: tuple[int, int] | None) -> tuple[int, int]:
@@ -71,38 +100,62 @@ def _window(tables: Tables, window: tuple[int, int] | None) -> tuple[int, int]:
     return max(start, window[0]), min(end, window[1])
 
 
-def _explain(tables: Tables, rows: dict[str, int], whole: Window, bins: Bins, finding: Finding) -> Investigation:
-    """The worst stretch of bad service is explained; what surrounds it is told."""
+def _explain(
+    tables: Tables, rows: dict[str, int], whole: Window, bins: Bins, finding: Finding, quality: Quality
+) -> Study:
+    """The stretch that the incident began with is explained; later ones have triggers of their own."""
     changes = changes_in(tables, bins)
     main = main_stretch(finding, bins, changes)
     scene = look(tables, bins, finding, main, changes)
     if scene is None:
-        cover = describe(tables, rows, load_board(tables, bins, {}), ["the telemetry holds no healthy time to compare with"])
-        return Investigation(whole, cover, Calibration(), abstained=True, impact=finding.impact,
-                             residual_probability=1.0, episodes=_episodes(bins, finding, main, changes, ()))
-    ranked = rank(scene)
-    triggers = name_triggers(scene, ranked)
+        more = [*quality.warnings, "the telemetry holds no healthy time to compare with"]
+        cover = describe(tables, rows, load_board(tables, bins, {}), more)
+        return Study(Investigation(whole, cover, Calibration(), abstained=True, impact=finding.impact, residual_probability=1.0,
+                                   episodes=_episodes(bins, finding, main, changes, ())))  # fmt: skip
+    ranked = rank(scene, doubt=quality.doubt)
+    place = finding.stretches.index(main)
+    triggers = name_triggers(scene, ranked, episode=place)
     best = ranked[0][0]
     sure = entity_probability(ranked, best.entity)
-    abstained = not (sure >= NAMED and best.signature.state == "there" and scene.healthy.before)
+    abstained = not (sure >= NAMED and triggers and best.signature.state == "there" and scene.healthy.before)
+    own = triggers
+    for number, stretch in enumerate(finding.stretches):
+        if number != place and not deliberate(bins, stretch, changes) and len(own) < MOST_TRIGGERS:
+            own += _of_episode(scene, stretch, number, len(own) + 1, quality.doubt)
     amplifiers, sustainers = find_loops(scene, None if abstained else best)
-    return Investigation(
+    more = [*quality.warnings, *([] if scene.healthy.before else [_AFTERWARDS])]
+    answer = Investigation(
         whole,
-        describe(tables, rows, scene.board, [] if scene.healthy.before else [_AFTERWARDS]),
-        Calibration(),
+        describe(tables, rows, scene.board, more),
+        CALIBRATION,
         abstained,
         finding.impact,
         () if abstained else _initiators(scene, best),
-        triggers,
+        own,
         max(0.0, 1.0 - sum(trigger.probability for trigger in triggers)),
         amplifiers,
         sustainers,
-        _episodes(bins, finding, main, changes, triggers[:1]),
+        _episodes(bins, finding, main, changes, own),
         () if abstained else trace_cascade(scene, best),
         rule_out(scene, ranked),
         phase_seconds(scene),
         headroom(scene),
+        who_slowed_whom(scene),
+        wasted_work(scene),
     )
+    return Study(answer, scene, ranked)
+
+
+def _of_episode(scene: Scene, stretch: Stretch, number: int, first_rank: int, doubt: float) -> tuple[Trigger, ...]:
+    """The trigger of another stretch, where one stands out."""
+    other = look(scene.tables, scene.bins, scene.finding, stretch, scene.changes, like=scene)
+    if other is None or not other.healthy.before:
+        return ()
+    ranked = rank(other, doubt=doubt)
+    best = ranked[0][0]
+    if entity_probability(ranked, best.entity) < NAMED or best.signature.state != "there":
+        return ()
+    return name_triggers(other, ranked, first_rank=first_rank, most=1, episode=number)
 
 
 def _initiators(scene: Scene, best: Hypothesis) -> tuple[Initiator, ...]:
@@ -120,13 +173,14 @@ def _initiators(scene: Scene, best: Hypothesis) -> tuple[Initiator, ...]:
 def _episodes(
     bins: Bins, finding: Finding, main: Stretch, changes: tuple[Change, ...], triggers: tuple[Trigger, ...]
 ) -> tuple[Episode, ...]:
-    """The stretches of bad service; the triggers are those of the main one."""
+    """The stretches of bad service; of the main one's triggers only the first is claimed."""
+    first = {number: min(one.rank for one in triggers if one.episode == number) for number in {one.episode for one in triggers}}
     return tuple(
         Episode(
             Instant(bins.at(stretch[0])), Instant(bins.at(stretch[1])),
-            tuple(trigger.rank for trigger in triggers) if stretch == main else (),
+            (first[number],) if number in first else (),
             "users were turned away" if deliberate(bins, stretch, changes) and stretch != main
             else "relapse" if stretch > main else "before it" if stretch < main else "",
         )
-        for stretch in finding.stretches
+        for number, stretch in enumerate(finding.stretches)
     )  # fmt: skip

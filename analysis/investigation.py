@@ -196,6 +196,28 @@ class PhaseSeconds:
 
 
 @dataclass(frozen=True, slots=True)
+class Blame:
+    """Seconds that a request of ``victim`` waited in shared steps for tokens of ``culprit``, in the bad time and before."""
+
+    victim: str
+    culprit: str
+    seconds: float
+    baseline_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Waste:
+    """Engine seconds of the bad time: all, for clients that had left, of these on retries, and computed again after preemption.
+    ``joules``: energy of what was abandoned; None where energy is not measured."""
+
+    engine_s: float
+    abandoned_s: float
+    retried_s: float
+    recomputed_s: float
+    joules: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Investigation:
     """The whole answer. ``residual_probability`` is left for causes that are not in ``triggers``. ``headroom``: share of the
     fleet's capacity that was free before the trigger, None where steps are not measured."""
@@ -215,6 +237,8 @@ class Investigation:
     rejected: tuple[Rejection, ...] = ()
     phase_seconds: tuple[PhaseSeconds, ...] = ()
     headroom: tuple[float, float] | None = None
+    blame: tuple[Blame, ...] = ()
+    waste: Waste | None = None
     version: int = field(default=VERSION)
 
     def to_json(self) -> dict[str, Any]:

@@ -191,8 +191,8 @@ def _back(scene: Scene, trigger: Hypothesis, end: int) -> int | None:
 def _hysteresis(scene: Scene, back: int, end: int) -> bool:
     """Same fresh demand as before, and yet at least half of the requests bad."""
     fresh = np.zeros(scene.bins.count)
-    for series in scene.board["demand.fresh"].values():
-        fresh += series.num / series.den
+    for series in scene.board.get("demand.fresh", {}).values():
+        fresh += np.divide(series.num, series.den, out=np.zeros(scene.bins.count), where=series.den > 0)
     requests, good = scene.finding.requests, scene.finding.good
     width = scene.bins.wide(30.0)
     served = [

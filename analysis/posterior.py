@@ -135,9 +135,11 @@ class Hypothesis:
 Ranking = list[tuple[Hypothesis, float]]
 
 
-def rank(scene: Scene, weights: Weights | None = None) -> Ranking:
-    """All hypotheses with their probabilities, most probable first; what is missing to 1 is *not in the catalogue*."""
-    return weigh(gather(scene), scene.bins.at(scene.first + 1), weights or shipped_weights())
+def rank(scene: Scene, doubt: float = 0.0) -> Ranking:
+    """All hypotheses with their probabilities, most probable first; what is missing to 1 is *not in the catalogue*. ``doubt``:
+    log odds that the telemetry's quality adds to that."""
+    weights = shipped_weights()
+    return weigh(gather(scene), scene.bins.at(scene.first + 1), replace(weights, outside=weights.outside + doubt))
 
 
 def gather(scene: Scene) -> list[Evidenced]:

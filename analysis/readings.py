@@ -50,6 +50,7 @@ def read_all(scene: Scene, mechanism: Mechanism, entity: str) -> tuple[Reading, 
     if not signs:
         return readings
     begun, clear = min(onset.low for onset in signs), max(onset.high for onset in signs)
+    begun -= scene.bins.width_ns  # the signals of one cause are scraped at their own times
     return tuple(replace(r, state="absent", effect=0.0) if _untimely(r, begun, clear) else r for r in readings)
 
 

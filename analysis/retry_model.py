@@ -106,7 +106,7 @@ def headroom(scene: Scene) -> tuple[float, float] | None:
     if scene.cost is None:
         return None
     sql = queries.sql("fleet_work", start_ns=scene.bins.start_ns, end_ns=scene.bins.end_ns, bin_ns=scene.bins.width_ns,
-                      **scene.cost.parameters())  # fmt: skip
+                      per_prefill=scene.cost.per_prefill, per_decode=scene.cost.per_decode)  # fmt: skip
     frame = scene.tables.frame(sql)
     work = np.zeros(scene.bins.count)
     np.add.at(work, np.minimum(frame["bin"].to_numpy(), scene.bins.count - 1), frame["work_ns"].to_numpy())

@@ -19,10 +19,10 @@ from analysis.investigation import (
     Loop,
     Onset,
     Phase,
-    Rejection,
     Trigger,
 )
 from analysis.mechanisms import catalogue
+from analysis.signal_catalogue import SIGNALS
 from collectors.clock import iso
 
 WIDTH = 100
@@ -33,21 +33,25 @@ _MOST_BARS = 60
 
 def render(found: Investigation) -> str:
     """The whole answer as text, without a newline at its end."""
-    parts = [_heading(found), _impact(found.impact)]
+    parts = [heading(found), _impact(found.impact)]
     if found.impact.phases:
         parts += [
             _initiators(found),
             _triggers(found),
-            *(_loops(label, loops) for label, loops in (("AMPLIFIED", found.amplifiers), ("KEPT DOWN", found.sustainers))),
+            _loops("AMPLIFIED", [loop for loop in found.amplifiers if loop not in found.sustainers]),
+            _loops("KEPT DOWN", found.sustainers),
+            _free(found),
             _chain(found.cascade),
             _seconds(found),
-            _rejected(found.rejected),
+            _blame(found),
+            _rejected(found),
         ]
     parts.append(_unseen(found))
     return "\n\n".join(part for part in parts if part)
 
 
-def _heading(found: Investigation) -> str:
+def heading(found: Investigation) -> str:
+    """The first line: when, and the verdict."""
     window = f"{_day(found.window.start)} {_clock(found.window.start)} to {_clock(found.window.end)} UTC"
     if not found.impact.phases:
         verdict = "nothing can be judged" if found.abstained else "no outage"
@@ -113,8 +117,12 @@ def _loops(label: str, loops: Iterable[Loop]) -> str:
         basis = "same demand, less served" if loop.basis == "hysteresis" else "model of its load"
         low, high = loop.gain
         lines.append(f"{loop.entity} {loop.mechanism}: {catalogue()[loop.mechanism].title}")
-        lines.append(f"it offers {low:.2f} to {high:.2f} times what the fleet can carry; judged by {loop.basis}: {basis}")
+        if loop.basis != "signal":
+            lines.append(f"it offers {low:.2f} to {high:.2f} times what the fleet can carry; judged by {loop.basis}: {basis}")
         lines += _claims(loop.evidence, loop.entity)
+        if loop.shed is not None:
+            (least, most), (short, long) = loop.shed.share, loop.shed.seconds
+            lines.append(f"to break it: turn away {least:.0%} to {most:.0%} of arrivals for {short:.0f} to {long:.0f} s")
     return _section(label, lines) if lines else ""
 
 
@@ -143,14 +151,46 @@ def _seconds(found: Investigation) -> str:
     return _section("AN ATTEMPT", ["spent, on average and at the healthy mix of prompts,", *rows]) if rows else ""
 
 
-def _rejected(rejected: Iterable[Rejection]) -> str:
-    return _section("RULED OUT", [f"{one.hypothesis}: {one.why}" for one in rejected])
+def _free(found: Investigation) -> str:
+    if found.headroom is None:
+        return ""
+    low, high = found.headroom
+    return _section("BEFORE", [f"{low:.0%} to {high:.0%} of the fleet's capacity was free, by the most work it was seen to do"])
+
+
+def _blame(found: Investigation) -> str:
+    lines = [
+        f"a request of {one.victim} waited {one.seconds:.2f} s in shared steps for tokens of {one.culprit} "
+        f"(healthy {one.baseline_seconds:.2f} s)"
+        for one in found.blame if one.victim != one.culprit and one.seconds >= 0.05
+    ]  # fmt: skip
+    if found.waste is not None and found.waste.engine_s > 0:
+        waste = found.waste
+        joules = "" if waste.joules is None else f", {waste.joules:,.0f} J"
+        lines.append(f"of {waste.engine_s:,.0f} s of engine time {waste.abandoned_s:,.0f} s were for clients that had "
+                     f"left{joules}; {waste.recomputed_s:,.0f} s computed again what preemption threw away")
+    return _section("COST", lines) if lines else ""
+
+
+def _rejected(found: Investigation) -> str:
+    """What looks like the trigger, and too many users, with their reasons; the rest by name."""
+    best = catalogue()[found.triggers[0].mechanism] if found.triggers else None
+    alike = {catalogue()[name].hypothesis for name in best.look_alikes} if best is not None else set()
+    told = [one for one in found.rejected if one.hypothesis in alike or one.hypothesis == "user_growth" or best is None]
+    rest = [one.hypothesis for one in found.rejected if one not in told]
+    lines = [f"{one.hypothesis}: {one.why}" for one in told]
+    return _section("RULED OUT", [*lines, f"also {', '.join(rest)}"] if rest else lines)
 
 
 def _unseen(found: Investigation) -> str:
     lines = list(found.coverage.warnings)
-    if found.coverage.missing:
-        lines.append(f"not in the telemetry: {', '.join(found.coverage.missing)}")
+    held = {SIGNALS[name].kind for name in found.coverage.signals}
+    missing = [SIGNALS[name] for name in found.coverage.missing]
+    kinds = sorted({signal.kind.replace("_", " ") for signal in missing if signal.kind not in held})
+    if kinds:
+        lines.append(f"nothing is measured of: {', '.join(kinds)}")
+    if single := [signal.name for signal in missing if signal.kind in held]:
+        lines.append(f"not in the telemetry: {', '.join(single)}")
     return _section("NOT SEEN", lines or ["nothing that the catalogue asks for is missing"])
 
 

@@ -18,7 +18,7 @@ NEAR_NS = 60_000_000_000
 """Strength, and distance of onsets, of causes that may have acted together."""
 HIDDEN = -1.5
 """Log odds of a factor of demand from which it may have risen unnoticed."""
-ALIKE = 1.5
+ALIKE = 0.7
 """Log odds apart up to which look-alikes are not told from each other."""
 
 

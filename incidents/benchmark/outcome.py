@@ -55,11 +55,20 @@ def outcome(case: Case) -> dict[str, Any]:
                 began = time.process_time()
                 ranking = baseline(seen)
                 methods[name] = {"ranking": ranking[:_SHOWN], "cpu_s": time.process_time() - began}
-    methods[OURS] = {"ranking": [(one.entity, one.probability) for one in answer.triggers], "cpu_s": took}
+    methods[OURS] = {"ranking": suspects(answer), "cpu_s": took}
     return {
         **case.as_dict(), "state": state, "truth": _told(truth, windows), "entities": list(seen.entities), "methods": methods,
         "answer": _answered(answer, scenario.start_ns),
     }  # fmt: skip
+
+
+def suspects(answer: Investigation) -> list[tuple[str, float]]:
+    """The entities of the incident proper, each with the probability that it failed first, in whatever way."""
+    sure: dict[str, float] = {}
+    for one in answer.triggers:
+        if one.episode == answer.triggers[0].episode:
+            sure[one.entity] = sure.get(one.entity, 0.0) + one.probability
+    return sorted(sure.items(), key=lambda pair: -pair[1])
 
 
 def _played(scenario: Scenario, truth: Truth, blemish: Blemish, store: Path) -> list[Window]:

@@ -131,8 +131,8 @@ def interval(values: Sequence[float], seed: int = 1) -> tuple[float, float, floa
 
 
 def _sureness(row: Row) -> float:
-    triggers = row["answer"]["triggers"]
-    return float(triggers[0]["probability"]) if triggers else 0.0
+    ranking = row["methods"][OURS]["ranking"]
+    return float(ranking[0][1]) if ranking else 0.0
 
 
 def _right(row: Row) -> float:
