@@ -12,6 +12,8 @@ from analysis.scene import Change
 
 MAIN_SHARE = 0.25
 """Share of the worst stretch's bad requests from which a stretch may be where the incident began."""
+BEFORE_S = 60.0
+"""Telemetry before a stretch that can explain it."""
 DELIBERATE_S = 30.0
 """A stretch that begins so soon after somebody began to turn users away is that somebody's doing."""
 
@@ -33,4 +35,6 @@ def main_stretch(finding: Finding, bins: Bins, changes: Sequence[Change]) -> Str
     began. Operators who turn users away cure; only where nothing else was bad is that the incident."""
     grown = [one for one in finding.stretches if not deliberate(bins, one, changes)] or list(finding.stretches)
     most = max(map(finding.lost, grown))
-    return next(one for one in grown if finding.is_outage(one) or finding.lost(one) >= MAIN_SHARE * most)
+    large = [one for one in grown if finding.is_outage(one) or finding.lost(one) >= MAIN_SHARE * most]
+    # What was bad when the telemetry begins has nothing before it that could explain it.
+    return next((one for one in large if one[0] >= max(4, bins.wide(BEFORE_S))), large[0])

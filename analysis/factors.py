@@ -61,6 +61,8 @@ def growths(scene: Scene, cohort: str, first: int, last: int) -> dict[str, Growt
     result = {}
     for factor, signal in FACTORS.items():
         series = scene.board.get(signal, {}).get(cohort)
+        if series is None and factor == "users":  # where nobody knows users, requests stand for them
+            series = scene.board.get("demand.fresh", {}).get(cohort)
         noise = None if series is None else learn(series, scene.healthy.first, scene.healthy.last, scene.healthy.wait_s)
         if series is None:
             continue
@@ -86,19 +88,21 @@ def odds(scene: Scene, cohort: str) -> dict[str, float]:
     first, last = (found.first, found.last) if found is not None else _before(scene)
     grown = growths(scene, cohort, first, last)
     searched = SEARCHED if found is not None else 0.0
-    nothing = sum(_density(one.mean, 0.0, one.spread) for one in grown.values())
+    nothing = sum(_unchanged(one) for one in grown.values())
     result = {}
     for factor, one in grown.items():
-        others = sum(_density(other.mean, 0.0, other.spread) for name, other in grown.items() if name != factor)
+        if one.mean <= 0.0:
+            continue
+        others = sum(_unchanged(other) for name, other in grown.items() if name != factor)
         alone = [_density(one.mean, mean, math.hypot(one.spread, spread)) for mean, spread in ONE]
         result[factor] = float(np.logaddexp(alone[0], alone[1])) - math.log(2.0) + others
     if len(grown) > 1:
         result[SEVERAL] = sum(_density(one.mean, EACH, math.hypot(one.spread, EACH_SPREAD)) for one in grown.values())
     too_little = _too_little(scene, cohort, first, last)
+    beyond = max(0.0, max(result.values(), default=0.0) - nothing - searched - LARGEST_ODDS)
     return {
-        name: min(value - nothing - searched, LARGEST_ODDS) + (too_little if name != "output" else 0.0)
-        for name, value in result.items()
-    }  # fmt: skip
+        name: value - nothing - searched - beyond + (too_little if name != "output" else 0.0) for name, value in result.items()
+    }
 
 
 def _too_little(scene: Scene, cohort: str, first: int, last: int) -> float:
@@ -120,6 +124,15 @@ def _too_little(scene: Scene, cohort: str, first: int, last: int) -> float:
 def _before(scene: Scene) -> tuple[int, int]:
     last = scene.horizon
     return max(scene.lead_up[0], last - scene.bins.wide(UNSUSPECTED_S)), last
+
+
+def _unchanged(one: Growth) -> float:
+    """Of a factor that did not grow: normal; a fall, which explains nothing, may as well be one time in five in which its noise
+    is three times as large."""
+    if one.mean >= 0.0:
+        return _density(one.mean, 0.0, one.spread)
+    usual, odd = (_density(one.mean, 0.0, one.spread * wide) for wide in (1.0, 3.0))
+    return float(np.logaddexp(math.log(0.8) + usual, math.log(0.2) + odd))
 
 
 def _density(x: float, mean: float, spread: float) -> float:

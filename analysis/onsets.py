@@ -78,9 +78,10 @@ def detect(
         found = _first(series, direction, bins, healthy, noise, until, width, least)
         if found is None:
             continue
-        surer = best is None or found.sure > best.sure + NEARLY
-        if best is None or surer or (found.sure > best.sure - NEARLY and found.first < best.first):
+        if best is None or found.sure > best.sure + NEARLY:
             best = found
+        elif found.sure > best.sure - NEARLY:
+            best = replace(found if found.first < best.first else best, sure=max(found.sure, best.sure))
     return best
 
 
@@ -96,9 +97,15 @@ def _first(
     sign = 1.0 if direction == "up" else -1.0
     sure = np.fmax(noise.deviations(num, den, width) * sign, steps(values, noise, healthy.first, healthy.last, width) * sign)
     beyond = (size >= MATTERS) & (sure >= least)
+    # Where nothing ever happened any event is one; elsewhere one odd bin is none, however wide the window around it.
+    silent = noise.baseline == 0.0 and noise.spread == 0.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        each = np.where(series.den > 0, series.num / series.den, np.nan)[:until]
+    alone = effects(series.signal, each, noise.baseline, healthy.wait_s, direction) >= MATTERS / 2
     for i in (np.flatnonzero(beyond[healthy.since :]) + healthy.since).tolist():
         last = min(i + max(width, bins.wide(LASTING_S)), until)
-        if _lasts(size[i : last - width + 1], width):
+        several = silent or int(alone[i : max(i + width, i + 2)].sum()) >= max(2, 0.3 * width)
+        if several and _lasts(size[i : last - width + 1]):
             return _begun(series, direction, bins, healthy, noise, i, last, float(np.nanmax(sure[i : last - width + 1])))
     return None
 
@@ -108,11 +115,10 @@ def _windows(values: Floats, width: int) -> Floats:
     return total[width:] - total[:-width] if len(values) >= width else np.zeros(0)
 
 
-def _lasts(size: Floats, width: int) -> bool:
-    """Whether at least half of what was measured deviates, and not in one bin alone."""
+def _lasts(size: Floats) -> bool:
+    """Whether at least half of what was measured deviates."""
     measured = size[~np.isnan(size)]
-    beyond = int((measured >= MATTERS).sum())
-    return 2 * beyond >= len(measured) and (width > 1 or beyond > 1)
+    return 2 * int((measured >= MATTERS).sum()) >= len(measured)
 
 
 def _begun(
@@ -126,7 +132,7 @@ def _begun(
     since = low
     while since > healthy.since and series.den[since - 1] == 0 and low - since < bins.count:
         since -= 1  # a gap hides when it began
-    early = bins.at(since) - bins.width_ns // 2
+    early = bins.at(since) - bins.width_ns  # a step late in a bin hardly shows in it
     onset = Onset(Instant(early), Instant(max(bins.at(high + 1), early + bins.width_ns)))
     return Deviation(series.entity, series.signal, direction, onset, first, last, size, value, noise.baseline, sure)
 

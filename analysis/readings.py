@@ -43,14 +43,15 @@ def read_all(scene: Scene, mechanism: Mechanism, entity: str) -> tuple[Reading, 
     readings = tuple(_read(scene, move, entity) for move in mechanism.moves)
     if mechanism.factor and (rise := suspected(scene, entity)) is not None:
         readings = tuple(
-            Reading(r.move, "there", r.found or rise, max(r.effect, LEAST_EFFECT)) if r.move.role == "signature" else r
+            Reading(r.move, "there", r.found or rise, max(r.effect, LEAST_EFFECT))
+            if r.move.role == "signature" and r.known else r
             for r in readings
         )
     signs = [r.found.onset for r in readings if r.move.role == "signature" and r.state == "there" and r.found]
     if not signs:
         return readings
-    begun, clear = min(onset.low for onset in signs), max(onset.high for onset in signs)
-    begun -= scene.bins.width_ns  # the signals of one cause are scraped at their own times
+    # The signals of one cause are scraped at their own times.
+    begun, clear = min(onset.low for onset in signs) - scene.bins.width_ns, max(onset.high for onset in signs)
     return tuple(replace(r, state="absent", effect=0.0) if _untimely(r, begun, clear) else r for r in readings)
 
 

@@ -13,6 +13,8 @@ from analysis.scene import Scene
 from analysis.signal_catalogue import meaning
 from collectors.clock import iso
 
+BARELY = 0.5
+"""Strength of a demand's signature below which it did not move enough."""
 UNLIKELY = 0.1
 """Hypotheses below this probability are ruled out."""
 
@@ -36,12 +38,12 @@ def _why(scene: Scene, hypothesis: Hypothesis) -> str:
         later = (reading.found.onset.low - scene.bins.at(scene.first)) / 1e9
         return (f"{what} on {hypothesis.entity} moved only at {iso(reading.found.onset.low)}, {later:.0f} s after users were "
                 "hit: a consequence")
+    if hypothesis.mechanism.family == "demand" and hypothesis.strength < BARELY:
+        return f"{what} did not move enough before users were hit: {take_apart(scene, *scene.lead_up).text()}"
     if reading.state == "there":
         against = [r for r in hypothesis.case.readings if r.move.role == "contradiction" and r.state == "there"]
         reason = f": {against[0].move.why}" if against else ", and explains less than what is ranked first"
         return f"{what} on {hypothesis.entity} moved{reason}"
-    if hypothesis.mechanism.family == "demand":
-        return f"{what} did not move enough before users were hit: {take_apart(scene, *scene.lead_up).text()}"
     if reading.move.versus == "peers":
         return f"{what} set none apart from its peers until users were hit (nearest to it: {hypothesis.entity})"
     return f"{what} did not move enough before users were hit (nearest to it: {hypothesis.entity})"
@@ -52,5 +54,6 @@ def _evidence(scene: Scene, hypothesis: Hypothesis) -> tuple[Evidence, ...]:
     span = scene.lead_up
     if reading.found is not None and reading.state == "there":
         span = (reading.found.first, reading.found.last)
-    claim = f"{hypothesis.entity}: {meaning(reading.move.signal)}, until users were hit"
-    return (scene.evidence(claim, reading.move.signal, hypothesis.entity, *span),)
+    signal = reading.found.signal.name if reading.found is not None else reading.move.signal
+    claim = f"{hypothesis.entity}: {meaning(signal)}, until users were hit"
+    return (scene.evidence(claim, signal, hypothesis.entity, *span),)

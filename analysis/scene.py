@@ -14,7 +14,7 @@ from analysis.investigation import Evidence
 from analysis.noise import effect_of
 from analysis.onsets import LARGEST, Deviation, Healthy, choose_healthy, detect, quiet_time
 from analysis.queries import Tables
-from analysis.signal_catalogue import Direction
+from analysis.signal_catalogue import SIGNALS, Direction
 from analysis.step_cost import StepCost, fit_step_cost
 
 GRACE_S, MARGIN_S = 30.0, 15.0
@@ -112,17 +112,18 @@ class Scene:
         """SQL that gives ``value`` over the bins and ``baseline`` over healthy time."""
         spans = [(first, last), (self.healthy.first, self.healthy.last)]
         value, baseline = (
-            f"(SELECT sum(num) / nullif(sum(den), 0) FROM ({self._over(signal, entity, *span)}) t "
+            f"(SELECT sum(num) / nullif(sum(den), 0) FROM ({self._over(signal, *span)}) t "
             f"WHERE entity = {queries.literal(entity)})"
             for span in spans
         )
         return f"SELECT {value} AS value, {baseline} AS baseline"
 
-    def _over(self, signal: str, entity: str, first: int, last: int) -> str:
+    def _over(self, signal: str, first: int, last: int) -> str:
         start, end = self.bins.at(first), self.bins.at(max(last, first + 1))
-        series = self.board[signal][entity]
+        held = next(iter(self.board.get(signal, {}).values()), None)
+        source = SIGNALS[signal].sources[0] if held is None else held.source
         cost = self.cost.parameters() if self.cost is not None and signal.endswith(".step_cost") else {}
-        return signal_sql(series.signal, series.source, start, end, end - start, cost)
+        return signal_sql(SIGNALS[signal], source, start, end, end - start, cost)
 
 
 def look(

@@ -28,5 +28,5 @@ JOIN groups c ON c.replica = v.replica AND c.step_id = v.step_id
 JOIN totals t ON t.replica = v.replica AND t.step_id = v.step_id
 JOIN victims w ON w.cohort = v.cohort
 WHERE t.tokens > 0
-GROUP BY v.cohort, c.cohort
-ORDER BY victim, culprit
+GROUP BY 1, 2
+ORDER BY 1, 2

@@ -8,11 +8,12 @@ from functools import cache
 import numpy as np
 from simulated_tables import COHORT, GATEWAY, INDEX, ROUTER, MemoryTables
 
+from analysis.board import Bins, Series
 from analysis.impact import Finding
 from analysis.investigation import Impact
 from analysis.onsets import Healthy
 from analysis.scene import Change, Scene
-from analysis.signals import SIGNALS, Bins, Series
+from analysis.signal_catalogue import SIGNALS
 
 S = 1_000_000_000
 BINS = Bins(10_000 * S, 10_000 * S + 240 * 5 * S, 5 * S)
@@ -44,10 +45,12 @@ def made_scene(
             entity: _series(name, entity, steps.get((name, entity)))
             for entity in ENTITIES if entity.startswith(f"{signal.kind}:")
         }  # fmt: skip
+        if not board[name]:
+            del board[name]
     requests, good = np.full(BINS.count, 20.0), np.full(BINS.count, 20.0)
     good[FIRST:LAST] = 0.0
     finding = Finding(Impact("", None, None, 0.0), requests, good, ((FIRST, LAST),))
-    healthy = Healthy(0, 90, 1.0, 0, before=True)
+    healthy = Healthy(0, 90, 1.0, 90, before=True)
     return Scene(empty_tables(), BINS, board, None, healthy, finding, FIRST, LAST, ENTITIES, relations, tuple(changes))
 
 

@@ -6,6 +6,7 @@ from simulated_families import Case, make_case
 from simulated_fleet import Fleet
 from simulated_tables import MemoryTables, tables_of
 
+from analysis.episodes import changes_in, main_stretch
 from analysis.impact import choose_bins, find_impact, load_users
 from analysis.investigate import investigate
 from analysis.investigation import Investigation
@@ -46,6 +47,7 @@ def scene_of(tables: MemoryTables) -> Scene:
     row = tables.query("SELECT min(arrival_ns) AS low, max(end_ns) AS high FROM requests").to_pylist()[0]
     users = load_users(tables, row["low"], row["high"])
     bins = choose_bins(users, row["low"], row["high"])
-    scene = look(tables, bins, find_impact(users, bins))
+    finding, changes = find_impact(users, bins), changes_in(tables, bins)
+    scene = look(tables, bins, finding, main_stretch(finding, bins, changes), changes)
     assert scene is not None
     return scene

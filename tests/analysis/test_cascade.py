@@ -9,7 +9,7 @@ from simulated_tables import COHORT, GATEWAY, INDEX, ROUTER
 from analysis.cascade import trace_cascade
 from analysis.investigate import investigate
 from analysis.mechanisms import catalogue
-from analysis.triggers import rank
+from analysis.posterior import rank
 
 INCIDENTS = [("slow_index", 1), ("slow_replica", 8), ("longer", 2), ("shed", 5)]
 

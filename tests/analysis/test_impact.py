@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_tables import MemoryTables
 
+from analysis.board import Bins
 from analysis.impact import (
     DEGRADED_SHARE,
     Finding,
@@ -23,7 +24,6 @@ from analysis.impact import (
     load_users,
 )
 from analysis.investigation import Phase
-from analysis.signals import Bins
 
 S = 1_000_000_000
 START = 1_700_000_000 * S
@@ -35,7 +35,7 @@ def users_of(bad: Any, *, rate: float = 4.0, seconds: float = 900.0, seed: int =
     at = np.sort(random.uniform(0, seconds, random.poisson(rate * seconds)))
     answered = random.random(len(at)) >= np.array([bad(second) for second in at])
     wait = np.where(answered, random.lognormal(0.0, 0.4, len(at)), math.nan)
-    return Users(start + (at * S).astype(np.int64), answered, wait, np.ones(len(at), bool))
+    return Users(start + (at * S).astype(np.int64), answered, wait, np.full(len(at), 2.0), np.ones(len(at), bool))
 
 
 def found_in(users: Users, seconds: float = 900.0, start: int = START) -> Finding:
@@ -116,31 +116,34 @@ def test_service_begins_to_be_bad_in_the_first_bad_bin_and_not_before() -> None:
     assert find_stretches(np.full(120, 100.0), bad, 5.0) == [(60, 90)]
 
 
-def test_the_worst_stretch_is_the_one_with_the_most_bad_requests() -> None:
+def test_stretches_know_what_was_lost_and_whether_they_were_outages() -> None:
     found = found_in(users_of(lambda second: 0.2 if 100 <= second < 420 else 0.95 if 600 <= second < 760 else 0.0))
     first, second = found.stretches
-    assert first[1] - first[0] > second[1] - second[0] and found.worst() == second
+    assert first[1] - first[0] > second[1] - second[0] and found.lost(second) > found.lost(first)
+    assert found.is_outage(second) and not found.is_outage(first)
+    assert found.outage_begin(second) - second[0] <= 2 and found.outage_begin(first) == first[0]
 
 
 def test_silence_is_no_recovery() -> None:
     users = users_of(outage(200, 700, 1.0))
     at = (users.begun - START) / S
     heard = (at < 300) | (at > 560)
-    found = found_in(Users(*(column[heard] for column in (users.begun, users.answered, users.wait_s, users.decided))))
+    columns = (users.begun, users.answered, users.wait_s, users.failed_s, users.decided)
+    found = found_in(Users(*(column[heard] for column in columns)))
     assert states(found.impact.phases) == ["outage", "over"]
 
 
 def test_an_outage_that_lasts_to_the_end_of_the_telemetry_is_not_over() -> None:
     users = users_of(outage(600, 900, 1.0))
     open_end = (users.begun - START) / S < 850
-    found = found_in(Users(users.begun, users.answered, users.wait_s, open_end | users.answered))
+    found = found_in(Users(users.begun, users.answered, users.wait_s, users.failed_s, open_end | users.answered))
     assert states(found.impact.phases) == ["outage"]
     assert found.impact.end == START + 900 * S
 
 
 def test_a_request_without_an_answer_is_bad_when_the_limit_of_the_wait_has_passed() -> None:
     users = users_of(outage(600, 900, 1.0))
-    undecided = Users(users.begun, users.answered, users.wait_s, users.answered)
+    undecided = Users(users.begun, users.answered, users.wait_s, users.failed_s, users.answered)
     known, open_end = found_in(users), found_in(undecided)
     assert open_end.impact.start == known.impact.start
     assert 0 < known.requests.sum() - open_end.requests.sum() < 30 * 4
@@ -150,7 +153,7 @@ def test_late_answers_are_bad() -> None:
     users = users_of(lambda _: 0.0)
     at = (users.begun - START) / S
     late = np.where((at > 300) & (at < 500), 60.0, users.wait_s)
-    assert len(found_in(Users(users.begun, users.answered, late, users.decided)).stretches) == 1
+    assert len(found_in(Users(users.begun, users.answered, late, users.failed_s, users.decided)).stretches) == 1
 
 
 @settings(max_examples=15)
@@ -184,7 +187,7 @@ def test_a_large_fleet_s_outage_is_no_chance() -> None:
 
 @given(st.integers(1, 4000), st.integers(1, 20_000))
 def test_bins_tile_the_window(requests: int, seconds: int) -> None:
-    users = Users(*(np.zeros(requests, kind) for kind in (np.int64, bool, float, bool)))
+    users = Users(*(np.zeros(requests, kind) for kind in (np.int64, bool, float, float, bool)))
     bins = choose_bins(users, START, START + seconds * S)
     edges = [bins.at(i) for i in range(bins.count + 1)]
     assert edges[0] == START and edges[-1] == START + seconds * S

@@ -9,7 +9,7 @@ import pytest
 
 import analysis
 from analysis.mechanisms import catalogue, load_catalogue
-from analysis.signals import SIGNALS
+from analysis.signal_catalogue import SIGNALS
 from collectors.errors import BadInput
 
 SHIPPED = Path(analysis.__file__).parent / "mechanisms"
@@ -20,9 +20,9 @@ def folder(tmp_path: Path) -> Path:
     return Path(shutil.copytree(SHIPPED, tmp_path / "mechanisms"))
 
 
-def test_the_shipped_catalogue_names_at_least_six_triggers_and_a_loop() -> None:
+def test_the_shipped_catalogue_names_dozens_of_triggers_and_their_loops() -> None:
     roles = [mechanism.role for mechanism in catalogue().values()]
-    assert roles.count("trigger") >= 6 and roles.count("loop") >= 1
+    assert len(roles) >= 25 and roles.count("trigger") >= 25 and roles.count("loop") >= 5
     assert set(catalogue()) == {path.stem for path in SHIPPED.glob("*.toml")}
 
 
@@ -51,12 +51,18 @@ def test_loops_that_a_trigger_can_close_are_loops() -> None:
     assert {catalogue()[loop].role for mechanism in catalogue().values() for loop in mechanism.loops} == {"loop"}
 
 
-def test_no_two_mechanisms_have_the_same_signature_on_the_same_kind() -> None:
-    signatures = [
-        (mechanism.entity_kind, move.signal, move.direction)
-        for mechanism in catalogue().values() for move in mechanism.of_role("signature")
-    ]  # fmt: skip
-    assert len(set(signatures)) == len(signatures)
+def test_mechanisms_with_the_same_signature_on_the_same_kind_look_alike() -> None:
+    signatures: dict[tuple[str, str, str], list[str]] = {}
+    for mechanism in catalogue().values():
+        for move in mechanism.of_role("signature"):
+            signatures.setdefault((mechanism.entity_kind, move.signal, move.direction), []).append(mechanism.name)
+    for names in signatures.values():
+        assert all(other in catalogue()[name].look_alikes for name in names for other in names if other != name)
+
+
+def test_what_brings_a_mechanism_on_is_demand() -> None:
+    brought = {name for mechanism in catalogue().values() for name in mechanism.brought_on_by}
+    assert {catalogue()[name].family for name in brought} == {"demand"}
 
 
 BAD = [
@@ -109,4 +115,4 @@ def test_what_a_mechanism_asks_of_a_signal_exists_for_it() -> None:
         for hop in mechanism.path:
             assert {SIGNALS[name].kind for name in hop.signals} == {hop.kind}, mechanism.name
         for move in mechanism.moves:
-            assert move.versus == "itself" or SIGNALS[move.signal].kind == "replica", mechanism.name
+            assert move.versus == "itself" or SIGNALS[move.signal].kind in ("replica", "region"), mechanism.name

@@ -10,8 +10,9 @@ from made_scenes import FIRST, RELATIONS, REPLICAS, at, made_scene
 from simulated_tables import COHORT, GATEWAY, INDEX, ROUTER
 
 from analysis.cascade import trace_cascade
+from analysis.posterior import CHANGE_BONUS, Hypothesis, rank
 from analysis.scene import Scene
-from analysis.triggers import CHANGE_BONUS, Hypothesis, name_triggers, rank
+from analysis.triggers import name_triggers
 
 LAG, COST, FRESH = ("kv_index.lag", INDEX), ("replica.step_cost", REPLICAS[1]), ("demand.fresh", COHORT)
 CAUSES = {LAG: ("kv_sync_bottleneck", INDEX), COST: ("slow_replica", REPLICAS[1]), FRESH: ("external_load", COHORT)}
@@ -28,9 +29,10 @@ def order(scene: Scene) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("cause", CAUSES)
 @pytest.mark.parametrize("size", [1.2, 3.0, 9.0])
 def test_a_signature_before_the_impact_is_the_first_answer(cause: tuple[str, str], size: float) -> None:
-    (best, probability), *_ = rank(made_scene({cause: (size, 110)}))
+    with_it = {("demand.users", COHORT): (size, 110), ("demand.tokens", COHORT): (size, 110)} if cause == FRESH else {}
+    (best, probability), *_ = rank(made_scene({cause: (size, 110), **with_it}))
     assert (best.mechanism.name, best.entity) == CAUSES[cause]
-    assert probability > 0.5 and best.signature.found is not None and not best.signature.late
+    assert probability > 0.4 and best.signature.found is not None and best.signature.state == "there"
 
 
 @settings(derandomize=True, max_examples=25)
@@ -51,7 +53,7 @@ def test_however_close_they_are_changes_do_not_swap_hypotheses(
 def test_a_change_counts_at_its_place_in_its_time_and_of_its_kind() -> None:
     steps = {LAG: (4.0, 110)}
     fitting, *others = (
-        of(made_scene(steps, [change]), "kv_sync_bottleneck").change
+        of(made_scene(steps, [change]), "kv_sync_bottleneck").case.change
         for change in (at(108, "rebalance", INDEX), at(108, "rebalance", REPLICAS[0]), at(140, "rebalance", INDEX),
                        at(108, "load_shed", INDEX))
     )  # fmt: skip
@@ -62,8 +64,8 @@ def test_a_change_counts_at_its_place_in_its_time_and_of_its_kind() -> None:
 def test_what_all_replicas_share_sets_none_apart() -> None:
     alone = of(made_scene({COST: (3.0, 110)}), "slow_replica", REPLICAS[1])
     together = of(made_scene({("replica.step_cost", one): (3.0, 110) for one in REPLICAS}), "slow_replica", REPLICAS[1])
-    assert alone.signature.strength > 0.9 and together.signature.strength == 0.0
-    assert together.signature.found is not None and not together.signature.late
+    assert alone.strength > 0.8 and together.strength == 0.0
+    assert together.signature.state == "absent"
 
 
 def test_a_signal_that_was_not_measured_speaks_neither_for_nor_against() -> None:
@@ -71,8 +73,8 @@ def test_a_signal_that_was_not_measured_speaks_neither_for_nor_against() -> None
     absent, unknown = (
         of(made_scene(steps, without=names), "kv_sync_bottleneck") for names in ([], ["kv_index.lag"])
     )
-    assert np.isnan(unknown.signature.strength) and absent.signature.strength == 0.0
-    assert unknown.score > absent.score + 2
+    assert not unknown.signature.known and absent.signature.state == "absent"
+    assert unknown.score > absent.score + 1
     silent = of(made_scene({LAG: (3.0, 110)}, without=["router.predicted"]), "kv_sync_bottleneck")
     assert silent.score > of(made_scene({LAG: (3.0, 110)}), "kv_sync_bottleneck").score
 
@@ -95,14 +97,14 @@ def test_a_symptom_that_surely_began_before_its_cause_is_as_good_as_absent() -> 
     assert before == never < after
 
 
-def test_who_began_first_beyond_doubt_has_a_bonus() -> None:
+def test_who_began_surely_after_another_one_may_be_its_consequence() -> None:
     apart, together = made_scene({LAG: (4.0, 98), COST: (4.0, 112)}), made_scene({LAG: (4.0, 112), COST: (4.0, 112)})
     gain = [of(apart, name).score - of(together, name).score for name in ("kv_sync_bottleneck", "slow_replica")]
-    assert gain[0] > 0.4 and abs(gain[1]) < 0.1
+    assert gain[0] >= 0.0 and gain[1] < -1.0
 
 
 def test_an_entity_that_nothing_leads_from_to_users_is_hardly_the_cause() -> None:
-    cut = frozenset(pair for pair in RELATIONS if REPLICAS[1] not in pair)
+    cut = frozenset({*(pair for pair in RELATIONS if REPLICAS[1] not in pair), (REPLICAS[1], "host:spare")})
     scores = [of(made_scene({COST: (4.0, 110)}, relations=r), "slow_replica", REPLICAS[1]).score for r in (RELATIONS, cut)]
     assert scores[1] < scores[0] - 2
     unknown = of(made_scene({COST: (4.0, 110)}, relations=frozenset()), "slow_replica", REPLICAS[1]).score
@@ -110,9 +112,8 @@ def test_an_entity_that_nothing_leads_from_to_users_is_hardly_the_cause() -> Non
 
 
 def test_a_cause_may_show_a_little_after_users_felt_it_but_not_long_after() -> None:
-    for begin, strength, late in ((FIRST + 3, True, False), (FIRST + 30, False, True)):
-        signature = of(made_scene({LAG: (4.0, begin)}), "kv_sync_bottleneck").signature
-        assert (signature.strength > 0, signature.late) == (strength, late)
+    for begin, state in ((FIRST + 3, "there"), (FIRST + 30, "late")):
+        assert of(made_scene({LAG: (4.0, begin)}), "kv_sync_bottleneck").signature.state == state
 
 
 def test_what_rose_slowly_from_before_the_impact_is_not_called_late() -> None:
@@ -120,15 +121,15 @@ def test_what_rose_slowly_from_before_the_impact_is_not_called_late() -> None:
     series = scene.board["kv_index.lag"][INDEX]
     series.num[:] = 10 * (2.0 + np.clip((np.arange(len(series.num)) - FIRST + 10) / 20, 0, 3))
     slow = of(scene, "kv_sync_bottleneck").signature
-    assert slow.found is not None and not slow.late
+    assert slow.found is not None and slow.state == "there"
 
 
 def test_a_hypothesis_whose_signature_was_seen_not_to_move_is_not_shown() -> None:
     steps = {("router.predicted", ROUTER): (-5.0, 110), ("router.unpredicted", ROUTER): (5.0, 110),
              ("kv_index.backlog", INDEX): (5.0, 110)}  # fmt: skip
     scene = made_scene(steps)
-    assert rank(scene)[0][0].mechanism.name == "kv_sync_bottleneck" and rank(scene)[0][1] > 0.01
-    assert name_triggers(scene, rank(scene)) == ()
+    assert of(scene, "kv_sync_bottleneck").signature.state == "absent"
+    assert "kv_sync_bottleneck" not in {one.mechanism for one in name_triggers(scene, rank(scene))}
 
 
 def test_the_way_to_users_is_walked_in_the_order_of_onsets() -> None:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_tables import START_NS, MemoryTables
 
-from analysis.signals import Bins, StepCost, fit_step_cost, load_board
+from analysis.board import Bins, load_board
+from analysis.step_cost import StepCost, fit_step_cost
 
 S = 1_000_000_000
 COLUMNS = "replica start_ns duration_ns prefill_tokens decode_tokens".split()
@@ -39,7 +40,8 @@ def ratios(tables: MemoryTables) -> dict[str, float]:
     """Step cost over the fit, per replica."""
     cost = fit_step_cost(tables, BINS, 0, BINS.count)
     assert cost is not None
-    return {name: series.mean(0, BINS.count) for name, series in load_board(tables, BINS, cost)["replica.step_cost"].items()}
+    board = load_board(tables, BINS, cost.parameters())
+    return {name: series.mean(0, BINS.count) for name, series in board["replica.step_cost"].items()}
 
 
 @settings(max_examples=8)
@@ -83,6 +85,7 @@ def test_only_the_bins_asked_for_are_fitted() -> None:
         f"UPDATE steps SET duration_ns = duration_ns * 3 WHERE start_ns >= {BINS.at(15)}"
     )
     cost = fit_step_cost(tables, BINS, 0, 15)
-    board = load_board(tables, BINS, cost)["replica.step_cost"]
+    assert cost is not None
+    board = load_board(tables, BINS, cost.parameters())["replica.step_cost"]
     assert all(series.mean(0, 15) == pytest.approx(1.0, abs=0.05) for series in board.values())
     assert all(series.mean(15, 30) == pytest.approx(3.0, abs=0.15) for series in board.values())

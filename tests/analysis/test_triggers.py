@@ -12,7 +12,7 @@ from simulated_tables import INDEX, ROUTER, START_NS, tables_of
 
 from analysis.investigate import investigate
 from analysis.investigation import Investigation
-from analysis.triggers import CHANGE_BONUS, OUTSIDE, Hypothesis, rank
+from analysis.posterior import CHANGE_BONUS, Hypothesis, rank, shipped_weights
 
 S = 1_000_000_000
 INCIDENTS = [("slow_index", 1), ("slow_replica", 8), ("longer", 2)]
@@ -21,7 +21,7 @@ INCIDENTS = [("slow_index", 1), ("slow_replica", 8), ("longer", 2)]
 @pytest.mark.parametrize(("family", "seed"), INCIDENTS)
 def test_probabilities_and_what_is_left_sum_to_one(runs: Runs, family: str, seed: int) -> None:
     ranked = rank(runs.scene(family, seed))
-    outside = ranked[0][1] * math.exp(OUTSIDE - ranked[0][0].score)
+    outside = ranked[0][1] * math.exp(shipped_weights().outside - ranked[0][0].score)
     assert sum(probability for _, probability in ranked) + outside == pytest.approx(1.0)
     assert [p for _, p in ranked] == sorted((p for _, p in ranked), reverse=True)
     found = runs.answer(family, seed)
@@ -47,7 +47,7 @@ def test_the_change_log_never_decides_the_order(runs: Runs, family: str, seed: i
     assert order(blind) == order(seeing)
     scores = {key(hypothesis): hypothesis.score for hypothesis, _ in blind}
     assert all(0 <= h.score - scores[key(h)] <= CHANGE_BONUS for h, _ in seeing)
-    assert all(h.change is not None for h, _ in seeing if h.score > scores[key(h)])
+    assert all(h.case.change is not None for h, _ in seeing if h.score > scores[key(h)])
 
 
 def key(hypothesis: Hypothesis) -> tuple[str, str]:
@@ -110,12 +110,12 @@ def test_another_epoch_shifts_the_answer_and_changes_nothing_else(runs: Runs) ->
 def test_a_named_trigger_shows_its_signature_and_began_before_users_felt_it(runs: Runs, family: str, seed: int) -> None:
     scene = runs.scene(family, seed)
     best, probability = rank(scene)[0]
-    assert probability > 0.5
+    assert probability > 0.4
     found = best.signature.found
-    assert found is not None and best.signature.strength > 0 and not best.signature.late
+    assert found is not None and best.strength > 0 and best.signature.state == "there"
     assert found.onset.low < scene.bins.at(scene.horizon) and found.first < scene.horizon
-    for reading in best.readings:
-        if reading.move.role == "symptom" and reading.found is not None and reading.strength > 0:
+    for reading in best.case.readings:
+        if reading.move.role == "symptom" and reading.found is not None and reading.state == "there":
             assert reading.found.onset.high > found.onset.low
 
 
@@ -124,8 +124,8 @@ def test_what_moves_only_after_the_impact_is_late_and_scores_nothing(runs: Runs)
     afterwards = scene.bins.at(scene.first) + 200 * S
     later = runs.tables("longer", 2).change(f"UPDATE steps SET kv_evicted_blocks = 900 WHERE start_ns > {afterwards}")
     evicted = [h for h, _ in rank(scene_of(later)) if h.mechanism.name == "kv_eviction_storm"]
-    assert [h.signature.late for h in evicted] == [True]
-    assert evicted[0].signature.strength == 0 and evicted[0].signature.found is not None
+    assert [h.signature.state for h in evicted] == ["late"]
+    assert evicted[0].strength == 0 and evicted[0].signature.found is not None
     assert evicted[0].signature.found.onset.low >= afterwards - 30 * S
     rejected = {one.hypothesis: one.why for one in investigate(later).rejected}
     assert "a consequence" in rejected["kv_eviction_storm"] and "a consequence" not in rejected["slow_replica"]
@@ -135,9 +135,11 @@ def test_a_symptom_that_began_before_its_cause_does_not_count(runs: Runs) -> Non
     case, fleet = runs.fleet("slow_index", 1)
     before = f"arrival_ns >= {START_NS + 300 * S} AND arrival_ns < {START_NS + round(case.since * S)}"
     early = tables_of(fleet).change(f"UPDATE requests SET predicted_blocks = 0 WHERE {before}")
-    strengths = {
-        tables: {reading.move.signal: reading.strength for reading in rank(scene)[0][0].readings}
+    states = {
+        tables: {
+            r.move.signal: r.state for h, _ in rank(scene) if h.mechanism.name == "kv_sync_bottleneck" for r in h.case.readings
+        }
         for tables, scene in (("as it was", runs.scene("slow_index", 1)), ("early", scene_of(early)))
     }
-    assert strengths["as it was"]["router.predicted"] > 0.5
-    assert strengths["early"]["router.predicted"] == 0.0
+    assert states["as it was"]["router.predicted"] == "there"
+    assert states["early"]["router.predicted"] == "absent"
