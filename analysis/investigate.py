@@ -63,7 +63,7 @@ class Study:
 def study(tables: Tables, window: tuple[int, int] | None = None) -> Study:
     """``investigate``, with its scene and ranking for whoever wants to look closer."""
     rows = row_counts(tables)
-    start_ns, end_ns = _window(tables, window)
+    start_ns, end_ns = store_window(tables, window)
     whole = Window(Instant(start_ns), Instant(end_ns))
     recorded = recorded_share(tables, start_ns, end_ns)
     quality = assess(tables, start_ns, end_ns, recorded)
@@ -88,7 +88,8 @@ def study(tables: Tables, window: tuple[int, int] | None = None) -> Study:
     return _explain(tables, rows, whole, bins, found, quality)
 
 
-def _window(tables: Tables, window: tuple[int, int] | None) -> tuple[int, int]:
+def store_window(tables: Tables, window: tuple[int, int] | None) -> tuple[int, int]:
+    """Start and end, UTC ns, of what is looked at. Raises BadInput for a window beside the telemetry."""
     row = tables.query(queries.sql("window")).to_pylist()[0]
     if row["start_ns"] is None:
         return window or (0, 0)

@@ -113,7 +113,7 @@ Plan = tuple[Scenario, str]
 
 def _changed(scenario: Scenario, role: str, entity: str, mechanism: str, late_s: float) -> Plan | None:
     """The scenario without the part and how that was done; None where nothing in it answers to the part."""
-    cure = _cures_of(mechanism)
+    cure = cures().get(mechanism)
     if cure is None:
         return None
     data = scenario.model_dump(mode="json", exclude_unset=True)
@@ -161,10 +161,10 @@ def _until(action: Mapping[str, Any]) -> dict[str, Any]:
     return {"until_s": "end"} if action["do"] == "set" else {}
 
 
-def _cures_of(mechanism: str) -> Mapping[str, Any] | None:
+def cures() -> Mapping[str, Mapping[str, Any]]:
+    """What takes each mechanism away."""
     path = Path(str(resources.files("incidents"))) / "cures.toml"
-    found: Mapping[str, Any] | None = tomllib.loads(path.read_text(encoding="utf-8")).get(mechanism)
-    return found
+    return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 def _cures(scenario: Scenario) -> Iterable[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,29 +28,46 @@ OURS = "Flashover"
 _SHOWN = 12
 
 
-def outcome(case: Case) -> dict[str, Any]:
-    """Everything about ``case`` that scoring needs. Its state is what users saw: ``outage``, ``healthy``, or ``degraded``
-    in between, which is neither and is not scored."""
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A case that was played: its ``store``, its ``state`` by what users saw (``outage``, ``healthy``, or ``degraded`` in
+    between, which is neither and is not scored), what is true of it, and when somebody noticed, ns UTC."""
+
+    store: Path
+    state: str
+    told: dict[str, Any]
+    start_ns: int
+    alarm_ns: int
+
+
+def judged(case: Case, blemish: Blemish, folder: Path) -> Judged:
+    """Play ``case`` into a store in ``folder`` and ask its users."""
     scenario, truth = checked(drafted(case.family, case.severity, case.topology, case.seed, case.decoys))
-    blemish = BLEMISHES[case.blemish]
-    with tempfile.TemporaryDirectory() as folder:
-        store = Path(folder) / "as told"
+    store = folder / "as told"
+    windows = _played(scenario, truth, blemish, store)
+    cures = [scenario.actions[number].at_s for number in truth.proof.without.actions]
+    if cures and not any(window.share < WELL and window.at_s < min(cures) for window in windows):
+        # No operator turns users away while all is well.
+        scenario = changed(scenario, case.seed, scenario.duration_s, (truth.proof.without,), (), 0.0)
+        store = folder / "left alone"
         windows = _played(scenario, truth, blemish, store)
-        cures = [scenario.actions[number].at_s for number in truth.proof.without.actions]
-        if cures and not any(window.share < WELL and window.at_s < min(cures) for window in windows):
-            # No operator turns users away while all is well.
-            scenario = changed(scenario, case.seed, scenario.duration_s, (truth.proof.without,), (), 0.0)
-            store = Path(folder) / "left alone"
-            windows = _played(scenario, truth, blemish, store)
-        least = min(window.share for window in windows)
-        state = "outage" if least < DOWN else "healthy" if least >= WELL else "degraded"
-        ill = [window.at_s for window in windows if window.share < WELL]
-        alarm_s = ill[0] if ill else scenario.duration_s * 2 / 3
-        with Store.open(store) as tables:
+    least = min(window.share for window in windows)
+    state = "outage" if least < DOWN else "healthy" if least >= WELL else "degraded"
+    ill = [window.at_s for window in windows if window.share < WELL]
+    alarm_s = ill[0] if ill else scenario.duration_s * 2 / 3
+    alarm_ns = scenario.start_ns + round((alarm_s + blemish.late_s) * 1e9)
+    return Judged(store, state, _told(truth, windows), scenario.start_ns, alarm_ns)
+
+
+def outcome(case: Case) -> dict[str, Any]:
+    """Everything about ``case`` that scoring needs."""
+    with tempfile.TemporaryDirectory() as folder:
+        played = judged(case, BLEMISHES[case.blemish], Path(folder))
+        with Store.open(played.store) as tables:
             began = time.process_time()
             answer = investigate(tables)
             took = time.process_time() - began
-            seen = observe(tables, scenario.start_ns + round((alarm_s + blemish.late_s) * 1e9))
+            seen = observe(tables, played.alarm_ns)
             methods = {}
             for name, baseline in BASELINES.items():
                 began = time.process_time()
@@ -57,8 +75,8 @@ def outcome(case: Case) -> dict[str, Any]:
                 methods[name] = {"ranking": ranking[:_SHOWN], "cpu_s": time.process_time() - began}
     methods[OURS] = {"ranking": suspects(answer), "cpu_s": took}
     return {
-        **case.as_dict(), "state": state, "truth": _told(truth, windows), "entities": list(seen.entities), "methods": methods,
-        "answer": _answered(answer, scenario.start_ns),
+        **case.as_dict(), "state": played.state, "truth": played.told, "entities": list(seen.entities), "methods": methods,
+        "answer": _answered(answer, played.start_ns),
     }  # fmt: skip
 
 

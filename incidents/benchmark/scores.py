@@ -17,7 +17,8 @@ from incidents.benchmark.outcome import OURS
 from incidents.benchmark.sweep import Row
 
 RESAMPLES = 1_000
-SURE = 0.9
+SURE = 0.8
+"""Probability from which an answer is sure of itself."""
 Figures = dict[str, tuple[float, float, float]]
 """Name -> (mean, low, high): 95 % percentile bootstrap over cases."""
 
@@ -60,9 +61,9 @@ def answer_figures(rows: Sequence[Row]) -> Figures:
     per_outage: Mapping[str, Callable[[Row], float]] = {
         "mechanism": mechanism_score, "sustainers": _sustainers, "path_f1": path_f1,
         "onset_error_s": onset_error_s, "phase_overlap": phase_overlap,
-        "brier": lambda row: (_sureness(row) - _right(row)) ** 2, "abstained": lambda row: float(row["answer"]["abstained"]),
+        "brier": lambda row: (sureness(row) - right(row)) ** 2, "abstained": lambda row: float(row["answer"]["abstained"]),
         "wrong_but_sure": lambda row: float(
-            not row["answer"]["abstained"] and _sureness(row) >= SURE and not _right(row)
+            not row["answer"]["abstained"] and sureness(row) >= SURE and not right(row)
         ),
     }  # fmt: skip
     figures = {name: interval([score(row) for row in outages]) for name, score in per_outage.items()}
@@ -115,7 +116,7 @@ def calibration_error(rows: Sequence[Row]) -> float:
     """Expected calibration error of the first trigger's probability, in ten bins."""
     if not rows:
         return math.nan
-    sure, right = np.array([_sureness(row) for row in rows]), np.array([_right(row) for row in rows])
+    sure, right = np.array([sureness(row) for row in rows]), np.array([right(row) for row in rows])
     bins = np.minimum((sure * 10).astype(int), 9)
     return float(sum(abs(sure[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean() for b in set(bins.tolist())))
 
@@ -130,12 +131,14 @@ def interval(values: Sequence[float], seed: int = 1) -> tuple[float, float, floa
     return float(known.mean()), low, high
 
 
-def _sureness(row: Row) -> float:
+def sureness(row: Row) -> float:
+    """Probability of the first suspect, in whatever way it failed."""
     ranking = row["methods"][OURS]["ranking"]
     return float(ranking[0][1]) if ranking else 0.0
 
 
-def _right(row: Row) -> float:
+def right(row: Row) -> float:
+    """Whether the first suspect is one of the causes."""
     return float(accuracy_at(row["methods"][OURS]["ranking"], row["truth"]["entities"], 1) > 0)
 
 
