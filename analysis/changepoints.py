@@ -1,9 +1,11 @@
 """Where the level of a series changed, for good: binary segmentation that knows autocorrelation.
 
-The series is split where a change of level explains most, as long as that is more than 4 log n times the long-run variance: that
-of an AR(1) process with the autocorrelation that is *left around the new levels*. So a clean step, which looks like a slow walk
-as long as it is not split, is found, and a slow wave, which stays one however it is split, is not; plain variances take every
-wave for changes (TCPD: our measurements in forensics-methods §3). 4 log n is twice what BIC asks for a level and its place.
+The series is split where a change of level explains most, as long as that is more than 4 log n times the long-run variance:
+that of an AR(1) process with the autocorrelation that is *left around the new levels*. So a clean step, which looks like a
+slow walk as long as it is not split, is found, and a slow wave, which stays one however it is split, is not; plain variances
+take every wave for changes (TCPD: our measurements in forensics-methods §3). 4 log n is twice what BIC asks for a level and its
+place; of nine settings about it F1 on the public series lay between .70 and .78. A level that goes and comes back at once is
+missed where one split alone explains too little.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ def change_points(values: Sequence[float] | Floats) -> list[int]:
     least = max(2, len(x) // _LEAST_SHARE)
     found: list[int] = []
     while True:
-        gain, place = max((_best_split(x, *span, least) for span in pairwise([0, *found, len(x)])), default=(0.0, 0))
+        gain, place = max(_best_split(x, *span, least) for span in pairwise([0, *found, len(x)]))
         tried = sorted([*found, place])
         if gain <= 0.0 or gain <= PENALTY * math.log(len(x)) * _long_run_variance(x, tried):
             return found
