@@ -116,9 +116,9 @@ def calibration_error(rows: Sequence[Row]) -> float:
     """Expected calibration error of the first trigger's probability, in ten bins."""
     if not rows:
         return math.nan
-    sure, right = np.array([sureness(row) for row in rows]), np.array([right(row) for row in rows])
-    bins = np.minimum((sure * 10).astype(int), 9)
-    return float(sum(abs(sure[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean() for b in set(bins.tolist())))
+    said, was = np.array([sureness(row) for row in rows]), np.array([right(row) for row in rows])
+    bins = np.minimum((said * 10).astype(int), 9)
+    return float(sum(abs(said[bins == b].mean() - was[bins == b].mean()) * (bins == b).mean() for b in set(bins.tolist())))
 
 
 def interval(values: Sequence[float], seed: int = 1) -> tuple[float, float, float]:
