@@ -30,6 +30,7 @@ from instrumented_engine.scenario import Scenario
 
 LOCK = "scenario.lock.toml"
 RESAMPLES = 1_000
+LONGER = 1.6
 CURE = "load_shed"
 """Kind of the change log's entries for what operators did against it."""
 _PARTS_OF: Mapping[str, tuple[str, ...]] = {
@@ -82,6 +83,8 @@ def counterfactual(
         raise BadInput("the analysis names no trigger and no loop, so there is nothing to take away")
     plain = _without(scenario, frozenset(_cures(scenario)))
     late_s = _over_s(plain)
+    # Fleets that were freed of a loop recover slowly: the runs go on for longer than what was told.
+    plain = plain.model_copy(update={"duration_s": round(plain.duration_s * LONGER)})
     plans = {" ".join(part): _changed(plain, *part, late_s) for part in parts}
     names = ["", *(name for name, plan in plans.items() if plan is not None)]
     cohorts = [cohort.name for cohort in scenario.cohorts]
