@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from analysis import queries
+from analysis.affected import who_was_hit
 from analysis.blame import wasted_work, who_slowed_whom
 from analysis.board import Bins, load_board
 from analysis.cascade import trace_cascade
@@ -143,6 +144,7 @@ def _explain(
         headroom(scene),
         who_slowed_whom(scene),
         wasted_work(scene),
+        who_was_hit(scene),
     )
     return Study(answer, scene, ranked)
 

@@ -196,6 +196,17 @@ class PhaseSeconds:
 
 
 @dataclass(frozen=True, slots=True)
+class Affected:
+    """One cohort, or one gateway with the users that came to it: requests of the bad time, the share of them that no attempt
+    answered, and that share in healthy time (None: it had no requests then)."""
+
+    entity: str
+    requests: int
+    unanswered: float
+    baseline: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Blame:
     """Seconds that a request of ``victim`` waited in shared steps for tokens of ``culprit``, in the bad time and before."""
 
@@ -239,6 +250,7 @@ class Investigation:
     headroom: tuple[float, float] | None = None
     blame: tuple[Blame, ...] = ()
     waste: Waste | None = None
+    affected: tuple[Affected, ...] = ()
     version: int = field(default=VERSION)
 
     def to_json(self) -> dict[str, Any]:

@@ -36,6 +36,7 @@ def render(found: Investigation) -> str:
     parts = [heading(found), _impact(found.impact)]
     if found.impact.phases:
         parts += [
+            _affected(found),
             _initiators(found),
             _triggers(found),
             _loops("AMPLIFIED", [loop for loop in found.amplifiers if loop not in found.sustainers]),
@@ -89,6 +90,15 @@ def _bars(goodput: Sequence[Goodput]) -> str:
         requests, good = sum(one.requests for one in group), sum(one.good for one in group)
         bars += _BARS[round(good / requests * (len(_BARS) - 1))] if requests else "·"
     return f"good share {_clock(goodput[0].start)} |{bars}|" if goodput else ""
+
+
+def _affected(found: Investigation) -> str:
+    """Said where it did not hit all alike."""
+    shares = [one.unanswered for one in found.affected]
+    if len(shares) < 3 or max(shares) - min(shares) < 0.1:
+        return ""
+    lines = [f"{one.entity}: {one.unanswered:.0%} of {one.requests} requests unanswered" for one in found.affected]
+    return _section("WHOM", lines)
 
 
 def _initiators(found: Investigation) -> str:

@@ -6,6 +6,7 @@ import pytest
 from simulated_runs import Runs
 from simulated_tables import START_NS, MemoryTables
 
+from analysis.affected import who_was_hit
 from analysis.blame import who_slowed_whom
 from analysis.compare import as_json, rows
 from analysis.evidence_quality import assess
@@ -88,3 +89,22 @@ def test_silent_replicas_and_clocks_are_said_and_add_doubt(runs: Runs) -> None:
     }})  # fmt: skip
     (warning,) = assess(skewed, START_NS, end, None).warnings
     assert "replica:r" in warning and "30 s" in warning
+
+
+def test_whom_it_hit_is_told_by_cohort_and_by_gateway() -> None:
+    from simulated_runs import scene_of
+
+    at = [i * S // 4 for i in range(4 * 1200)]
+    bad = [700 * S < one < 1000 * S and i % 3 > 0 for i, one in enumerate(at)]
+    scene = scene_of(MemoryTables({"requests": {
+        "arrival_ns": [START_NS + one for one in at], "end_ns": [START_NS + one + S for one in at], "trace_hi": [1] * len(at),
+        "trace_lo": list(range(len(at))), "attempt": [1] * len(at),
+        "cohort": ["api" if i % 3 == 0 else "chat" for i in range(len(at))],
+        "gateway": ["gateway:west" if i % 2 else "gateway:east" for i in range(len(at))],
+        "outcome": ["timeout" if one else "ok" for one in bad], "ttft_ns": [None if one else S // 2 for one in bad],
+    }}))  # fmt: skip
+    hit = {one.entity: one for one in who_was_hit(scene)}
+    assert set(hit) == {"cohort:api", "cohort:chat", "gateway:east", "gateway:west"}
+    assert hit["cohort:chat"].unanswered > 0.95 and hit["cohort:api"].unanswered == 0.0
+    assert abs(hit["gateway:east"].unanswered - hit["gateway:west"].unanswered) < 0.05
+    assert all(one.baseline == 0.0 for one in hit.values())
