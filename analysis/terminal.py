@@ -115,6 +115,8 @@ def _triggers(found: Investigation) -> str:
     lines = [f"{lead}{best.entity} {best.mechanism}: {_title(best)} ({kind} {best.probability:.2f})"]
     lines.append(f"began {_between(best.onset)}")
     lines += _claims(best.evidence, best.entity)
+    if best.also:
+        lines.append(f"the same shows on {', '.join(best.also)}")
     if best.equivalent_to:
         lines.append(f"this telemetry cannot tell it from {', '.join(best.equivalent_to)}")
     lines += [f"less likely: {one.entity} {one.mechanism} ({kind} {one.probability:.2f})" for one in others]
