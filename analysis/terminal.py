@@ -119,7 +119,11 @@ def _triggers(found: Investigation) -> str:
         lines.append(f"the same shows on {', '.join(best.also)}")
     if best.equivalent_to:
         lines.append(f"this telemetry cannot tell it from {', '.join(best.equivalent_to)}")
-    lines += [f"less likely: {one.entity} {one.mechanism} ({kind} {one.probability:.2f})" for one in others]
+    for one in others:
+        episode = found.episodes[one.episode] if one.episode < len(found.episodes) else None
+        again = one.episode != best.episode and episode is not None
+        when = f"{episode.note} at {_clock(episode.start)}" if again and episode is not None else "less likely"
+        lines.append(f"{when}: {one.entity} {one.mechanism} ({kind} {one.probability:.2f})")
     return _section("TRIGGER", lines)
 
 
