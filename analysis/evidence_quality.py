@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from analysis import queries
+from analysis.counted import SAMPLED
 from analysis.queries import Tables
 
 SKEW_S = 2.0
@@ -30,7 +31,7 @@ def assess(tables: Tables, start_ns: int, end_ns: int, recorded: float | None) -
     """The quality of a window. ``recorded``: attempts recorded over attempts counted."""
     window = {"start_ns": start_ns, "end_ns": end_ns}
     warnings, doubt = [], 0.0
-    if recorded is not None and recorded < 0.8:
+    if recorded is not None and recorded < SAMPLED:
         warnings.append(f"requests are a sample: {recorded:.0%} of the attempts that gateways counted were recorded")
     silent = tables.query(queries.sql("silent_replicas", **window)).to_pylist()
     known = sum(row["replicas"] for row in silent[:1])

@@ -102,17 +102,17 @@ class Finding:
 
     def outage_begin(self, stretch: Stretch) -> int:
         """The first bin of a stretch in which it was an outage; its first bin when it never was."""
-        at = {goodput.start: i for i, goodput in enumerate(self.impact.goodput)}
-        heavy = [at[phase.start] for phase in self.impact.phases if phase.state in ("outage", "relapse") and phase.start in at]
-        return min((i for i in heavy if stretch[0] <= i < stretch[1]), default=stretch[0])
+        return min(self._outages_in(stretch), default=stretch[0])
 
     def is_outage(self, stretch: Stretch) -> bool:
         """Whether any part of it was an outage."""
+        return bool(self._outages_in(stretch))
+
+    def _outages_in(self, stretch: Stretch) -> list[int]:
+        """The bins of a stretch in which outages begin."""
         at = {goodput.start: i for i, goodput in enumerate(self.impact.goodput)}
-        return any(
-            stretch[0] <= at.get(phase.start, -1) < stretch[1] for phase in self.impact.phases
-            if phase.state in ("outage", "relapse")
-        )
+        heavy = [at[phase.start] for phase in self.impact.phases if phase.state in ("outage", "relapse") and phase.start in at]
+        return [i for i in heavy if stretch[0] <= i < stretch[1]]
 
     def lost(self, stretch: Stretch) -> float:
         """Bad requests of a stretch."""

@@ -39,7 +39,6 @@ from collectors.clock import iso
 from collectors.errors import BadInput
 
 MOST_TRIGGERS = 8
-CALIBRATION = Calibration()
 _AFTERWARDS = "no healthy time before the impact: compared with time after it, and no trigger is claimed"
 
 
@@ -129,7 +128,7 @@ def _explain(
     answer = Investigation(
         whole,
         describe(tables, rows, scene.board, more),
-        CALIBRATION,
+        Calibration(),
         abstained,
         finding.impact,
         () if abstained else _initiators(scene, best),

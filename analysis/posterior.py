@@ -145,13 +145,14 @@ def rank(scene: Scene, doubt: float = 0.0) -> Ranking:
 def gather(scene: Scene) -> list[Evidenced]:
     """Every trigger of the catalogue on every entity of its kind."""
     reached = _reaching_users(scene)
+    factors = {cohort: odds(scene, cohort) for cohort in scene.of_kind("cohort")}
     found = []
     for mechanism in catalogue().values():
         if mechanism.role != "trigger":
             continue
         for entity in scene.of_kind(mechanism.entity_kind):
             readings = read_all(scene, mechanism, entity)
-            factor = odds(scene, entity).get(mechanism.factor, math.nan) if mechanism.factor else math.nan
+            factor = factors.get(entity, {}).get(mechanism.factor, math.nan)
             case = Evidenced(entity, mechanism, readings, factor, reached is None or entity in reached, None)
             found.append(replace(case, change=change_before(scene, case)))
     return found

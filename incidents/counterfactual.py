@@ -10,7 +10,7 @@ would not have been.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -25,12 +25,15 @@ from collectors.durable import replace_file
 from collectors.errors import BadInput
 from incidents.goodput import WINDOW_S, Window, goodput
 from incidents.parallel import run_all
+from incidents.truth import Without
+from incidents.verify import changed
 from instrumented_engine.loading import put
 from instrumented_engine.scenario import Scenario
 
 LOCK = "scenario.lock.toml"
 RESAMPLES = 1_000
 LONGER = 1.6
+"""Times the told length that the runs last: fleets that were freed of a loop recover slowly."""
 CURE = "load_shed"
 """Kind of the change log's entries for what operators did against it."""
 _PARTS_OF: Mapping[str, tuple[str, ...]] = {
@@ -81,10 +84,9 @@ def counterfactual(
     parts = _named(answer)
     if not parts:
         raise BadInput("the analysis names no trigger and no loop, so there is nothing to take away")
-    plain = _without(scenario, frozenset(_cures(scenario)))
-    late_s = _over_s(plain)
-    # Fleets that were freed of a loop recover slowly: the runs go on for longer than what was told.
-    plain = plain.model_copy(update={"duration_s": round(plain.duration_s * LONGER)})
+    uncured = Without(actions=[i for i, action in enumerate(scenario.actions) if action.log_kind == CURE])
+    plain = changed(scenario, scenario.seed, round(scenario.duration_s * LONGER), (uncured,), (), 0.0)
+    late_s = _over_s(plain, scenario.duration_s)
     plans = {" ".join(part): _changed(plain, *part, late_s) for part in parts}
     names = ["", *(name for name, plan in plans.items() if plan is not None)]
     cohorts = [cohort.name for cohort in scenario.cohorts]
@@ -170,20 +172,10 @@ def cures() -> Mapping[str, Mapping[str, Any]]:
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
-def _cures(scenario: Scenario) -> Iterable[int]:
-    return [i for i, action in enumerate(scenario.actions) if action.log_kind == CURE]
-
-
-def _without(scenario: Scenario, gone: frozenset[int]) -> Scenario:
-    data = scenario.model_dump(mode="json", exclude_unset=True)
-    data["actions"] = [action for i, action in enumerate(data.get("actions", [])) if i not in gone]
-    return Scenario.model_validate(data)
-
-
-def _over_s(scenario: Scenario) -> float:
+def _over_s(scenario: Scenario, told_s: float) -> float:
     """When the last action that ends is over, at most two thirds into the run, so that a recovery can be seen."""
     ends = [action.until_s for action in scenario.actions if isinstance(action.until_s, (int, float))]
-    return min(max([*ends, 0.0]) or scenario.duration_s / 2, scenario.duration_s * 2 / 3)
+    return min(max([*ends, 0.0]) or told_s / 2, told_s * 2 / 3)
 
 
 def _seeded(scenario: Scenario, seed: int) -> Scenario:
