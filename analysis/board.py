@@ -82,8 +82,7 @@ def load_board(tables: Tables, bins: Bins, cost: Parameters, sampled: bool = Fal
     metrics = _Samples(tables, bins)
     board: dict[str, dict[str, Series]] = {}
     for name, signal in SIGNALS.items():
-        sources = sorted(signal.sources, key=lambda source: source is None) if sampled else signal.sources
-        for source in sources:
+        for source in signal.sampled_sources if sampled else signal.sources:
             if source is None and name.endswith(".step_cost") and not cost:
                 continue
             rows = _from_rows(tables, signal, bins, cost) if source is None else metrics.series(signal, source)

@@ -127,17 +127,18 @@ class Scene:
 
 
 def look(
-    tables: Tables, bins: Bins, finding: Finding, stretch: Stretch, changes: tuple[Change, ...] = (), like: Scene | None = None
+    tables: Tables, bins: Bins, finding: Finding, stretch: Stretch, changes: tuple[Change, ...] = (), like: Scene | None = None,
+    sampled: bool = False,
 ) -> Scene | None:
     """A stretch of ``finding`` in its surroundings; None when there is no healthy time to compare it with. ``like``: a scene
-    of another stretch of the same finding, whose signals are taken over."""
+    of another stretch of the same finding, whose signals are taken over. ``sampled``: rows of requests are a sample."""
     quiet = quiet_time(finding.stretches, stretch, bins)
     if quiet is None:
         return None
     if like is not None:
         return replace(like, healthy=choose_healthy(like.board, bins, quiet), first=stretch[0], last=stretch[1], _seen={})
     cost = fit_step_cost(tables, bins, quiet.first, quiet.last)
-    board = load_board(tables, bins, {} if cost is None else cost.parameters())
+    board = load_board(tables, bins, {} if cost is None else cost.parameters(), sampled)
     entities = {row["entity"] for row in tables.query(queries.sql("entities")).to_pylist()}
     entities |= {entity for of_entity in board.values() for entity in of_entity}
     relations = {(row["src"], row["dst"]) for row in tables.query(queries.sql("relations")).to_pylist()}
