@@ -30,8 +30,9 @@ _SHOWN = 12
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A case that was played: its ``store``, its ``state`` by what users saw (``outage``, ``healthy``, or ``degraded`` in
-    between, which is neither and is not scored), what is true of it, and when somebody noticed, ns UTC."""
+    """A case that was played: its ``store``, its ``state`` by what users saw (``outage``; ``healthy``, where nearly all were
+    served by their first attempt; or ``degraded`` in between, which is neither and is not scored), what is true of it, and when
+    somebody noticed, ns UTC."""
 
     store: Path
     state: str
@@ -52,7 +53,8 @@ def judged(case: Case, blemish: Blemish, folder: Path) -> Judged:
         store = folder / "left alone"
         windows = _played(scenario, truth, blemish, store)
     least = min(window.share for window in windows)
-    state = "outage" if least < DOWN else "healthy" if least >= WELL else "degraded"
+    at_once = min(window.share_at_once for window in windows)
+    state = "outage" if least < DOWN else "healthy" if at_once >= WELL else "degraded"
     ill = [window.at_s for window in windows if window.share < WELL]
     alarm_s = ill[0] if ill else scenario.duration_s * 2 / 3
     alarm_ns = scenario.start_ns + round((alarm_s + blemish.late_s) * 1e9)
