@@ -31,8 +31,8 @@ def figures(rows: list[Row]) -> str:
     lines = [BEGIN, "", markdown(summary(rows)), "### Calibration", "", "![calibration](calibration.svg)", ""]
     everywhere, tested = (cell(error_interval(suspicions(part))) for part in (outages, held_out))
     lines.append("Debiased calibration error of the first suspect's probability, with its 95 % interval: "
-                 f"{everywhere} over {len(outages)} outages, {tested} over the {len(held_out)} of held-out families on held-out "
-                 "fleets.")  # fmt: skip
+                 f"{everywhere} over {len(outages)} outages, {tested} over the {len(held_out)} of held-out families on held-out"
+                 " fleets.")  # fmt: skip
     lines += ["", "### Mechanisms, and what they are taken for", ""]
     lines += ["| true | named first | train | between | test |", "|---|---|---|---|---|"]
     splits = {name: {one[:2]: one[2] for one in confusion([row for row in outages if row["split"] == name])}
