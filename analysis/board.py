@@ -45,13 +45,15 @@ class Bins:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One signal of one entity: ``num`` and ``den`` per bin [count]. ``source``: the metric it comes from, None for rows."""
+    """One signal of one entity: ``num`` and ``den`` per bin [count]. ``source``: the metric it comes from, None for rows.
+    ``period_ns``: of the season that was taken out of ``num``, 0 for none (see ``seasons``)."""
 
     entity: str
     signal: Signal
     num: Floats
     den: Floats
     source: Metric | None = None
+    period_ns: int = 0
 
     def mean(self, first: int, last: int) -> float:
         """Value over the bins ``first <= i < last`` together; NaN when they hold nothing."""
