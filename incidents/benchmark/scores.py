@@ -101,7 +101,8 @@ def path_f1(row: Row) -> float:
 
 def onset_error_s(row: Row) -> float:
     """Seconds from the true onset to the middle of the interval given for it; NaN where the entity is not named."""
-    truth = dict(zip(row["truth"]["entities"], row["truth"]["onset_s"], strict=True))
+    told = zip(row["truth"]["entities"], row["truth"]["also"], row["truth"]["onset_s"], strict=True)
+    truth = {name: onset for entity, also, onset in told for name in (entity, *also)}
     errors = [
         abs(sum(one["onset_s"]) / 2 - min(max(sum(one["onset_s"]) / 2, truth[one["entity"]][0]), truth[one["entity"]][1]))
         for one in row["answer"]["triggers"] if one["entity"] in truth

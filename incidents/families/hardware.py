@@ -61,7 +61,8 @@ def stop_the_world(fleet: Topology, severity: float) -> Draft:
         for i in range(fleet.replicas)
     ]  # fmt: skip
     draft.initiator("config_change", f"replica:{fleet.replica(0)}", START_S, *on)
-    draft.trigger(f"replica:{fleet.replica(0)}", "expert_rebalance_stall", START_S, {"actions": on}, {"end": on}, within_s=90)
+    draft.trigger(f"replica:{fleet.replica(0)}", "expert_rebalance_stall", START_S, {"actions": on}, {"end": on}, within_s=90,
+                  also=draft.other_replicas)  # fmt: skip
     return draft.storm((270, 900), late_s=690, shed_s=810)
 
 
@@ -77,5 +78,6 @@ def preemption_thrash(fleet: Topology, severity: float) -> Draft:
     draft.initiator("deploy", "cohort:chat", START_S, release)
     roomy = {"set": {"replica.kv_blocks": 65536}}
     # What it takes to end it late is not known, so nothing is claimed of that.
-    draft.trigger(f"replica:{fleet.replica(0)}", "preemption_thrash", START_S, roomy, within_s=300)
+    draft.trigger(f"replica:{fleet.replica(0)}", "preemption_thrash", START_S, roomy, within_s=300,
+                  also=draft.other_replicas)  # fmt: skip
     return draft.shed_at_last((270, 900), late_s=690, shed_s=780)

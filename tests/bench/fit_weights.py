@@ -28,7 +28,7 @@ from collectors.store import Store
 from incidents.benchmark.blemishes import BLEMISHES
 from incidents.benchmark.calibration import error_interval, reliability
 from incidents.benchmark.cases import Case, grid
-from incidents.benchmark.outcome import judged
+from incidents.benchmark.outcome import culprits, judged
 from incidents.families.registry import FAMILIES
 from incidents.parallel import run_all, workers
 
@@ -82,7 +82,7 @@ def read(case: Case, folder: Path) -> Gathered | None:
             return None
         truth = told["truth"]
         fits = case.seed <= FITTED[0] and case.severity in FITTED[1]
-        return Gathered(case.family, fits, frozenset(truth["entities"]), frozenset(truth["mechanisms"]), gather(scene),
+        return Gathered(case.family, fits, culprits(truth), frozenset(truth["mechanisms"]), gather(scene),
                         bins.at(scene.first + 1))  # fmt: skip
 
 
