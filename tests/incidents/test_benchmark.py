@@ -63,8 +63,8 @@ def answered(*triggers: str, sustainers: tuple[str, ...] = (), abstained: bool =
     method = {"ranking": [[one["entity"], one["probability"]] for one in named], "cpu_s": 0.1}
     return {
         "name": "x", "state": "outage", "blemish": "", "entities": ["kv_index:main", "router:main"],
-        "truth": {"entities": ["kv_index:main"], "also": [[]], "mechanisms": ["kv_sync_bottleneck"], "onset_s": [[240.0, 245.0]],
-                  "amplifiers": [], "sustainers": ["retry_storm"], "ill_s": [270.0]},
+        "truth": {"entities": ["kv_index:main"], "also": [[]], "mechanisms": ["kv_sync_bottleneck"],
+                  "onset_s": [[240.0, 245.0]], "amplifiers": [], "sustainers": ["retry_storm"], "ill_s": [270.0]},
         "answer": {"abstained": abstained, "triggers": named, "bad_s": [], "amplifiers": [], "sustainers": list(sustainers)},
         "methods": dict.fromkeys((OURS, *BASELINES), method),
     }  # fmt: skip
