@@ -44,6 +44,7 @@ class CopiedTables:
         self.warnings = list(tables.warnings)
         self._connection = duckdb.connect()
         self._connection.execute("SET threads = 1")
+        self._connection.execute("SET enable_progress_bar = false")
         self._connection.execute("CREATE SCHEMA told")
         for name, table in TABLES.items():
             rows = table.arrow.empty_table() if name in DERIVED else tables.query(f"SELECT * FROM {name}")

@@ -19,7 +19,6 @@ from analysis.queries import Tables
 from analysis.signal_catalogue import SIGNALS
 from collectors.schema import TABLES
 from incidents.benchmark.altered import Alteration, CopiedTables
-from incidents.benchmark.outcome import suspects
 from incidents.benchmark.same_answer import differences
 
 LATER_NS = 7_654_321_987_654_321
@@ -89,11 +88,19 @@ def _same_trigger(before: Investigation, after: Investigation, _: Alteration) ->
 
 
 def _same_or_silent(before: Investigation, after: Investigation, alteration: Alteration) -> list[str]:
-    """Another first suspect only with an abstention, and never a sure one."""
-    sure = suspects(after)
-    if after.abstained and not (sure and sure[0][1] >= SURE):
+    """Another suspect of the same stretch only with an abstention, and never a sure one. Of the same stretch: without the log
+    nobody can know that users were turned away on purpose, and the time of that, which may be worse, is explained as well."""
+    if not before.triggers:
+        return _same_entity(before, after, alteration)
+    own = before.episodes[before.triggers[0].episode]
+    same = {i for i, one in enumerate(after.episodes) if one.start < own.end and own.start < one.end}
+    said = [one for one in after.triggers if one.episode in same]
+    if not said or said[0].entity == before.triggers[0].entity:
         return []
-    return _same_entity(before, after, alteration)
+    claimed = not after.abstained or said[0].episode != after.triggers[0].episode
+    sure = sum(one.probability for one in said if one.entity == said[0].entity) >= SURE
+    named = (said[0].entity, said[0].mechanism)
+    return [f"first {first(before)} became {named}"] if claimed or sure else []
 
 
 def _renamed(call: Callable[[str, int, int], str]) -> Callable[[Tables, Investigation], Alteration]:
@@ -254,7 +261,7 @@ TRANSFORMATIONS: tuple[Transformation, ...] = (
     Transformation("another epoch", "identical but for the times", _shifted, _identical),
     Transformation("rows shuffled", "identical", _shuffled, _identical),
     Transformation("twice the decoys", "same entity first", _decoys, _same_entity),
-    Transformation("no change log", f"same entity first, or an abstention without a suspect of {SURE:g} or more",
+    Transformation("no change log", f"same entity first, or an abstention, without a suspect of {SURE:g} or more",
                    _without_changes, _same_or_silent),
     Transformation("three tokens for one", "same entity and mechanism first", _scaled(TOKENS, "tokens", 3), _same_trigger),
     Transformation("three blocks for one", "same entity and mechanism first", _scaled(BLOCKS, "blocks", 3), _same_trigger),
