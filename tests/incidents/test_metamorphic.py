@@ -12,7 +12,17 @@ from typing import Any
 import pytest
 
 from analysis.investigate import investigate
-from analysis.investigation import Investigation
+from analysis.investigation import (
+    Calibration,
+    Coverage,
+    Episode,
+    Impact,
+    Instant,
+    Investigation,
+    Onset,
+    Trigger,
+    Window,
+)
 from collectors.schema import TABLES
 from collectors.store import Store
 from incidents.benchmark.altered import Alteration, CopiedTables
@@ -214,3 +224,34 @@ def test_names_that_were_not_put_in_are_seen(told: Told) -> None:
     assert differences(told.answer, after, alteration.names, 0) == []
     assert differences(told.answer, after, {}, 0) != []
     assert differences(told.answer, after, alteration.names, 1) != []
+
+
+def answered(*said: tuple[str, float, int], abstained: bool = False) -> Investigation:
+    """An answer of two stretches; ``said``: entity, probability and stretch of each trigger."""
+    moment, whole = Onset(Instant(0), Instant(1)), Window(Instant(0), Instant(900))
+    return Investigation(
+        whole, Coverage((), (), ()), Calibration(), abstained, Impact("", None, None, 0.0),
+        triggers=tuple(Trigger(i, entity, "failed", (), probability, moment, episode=stretch)
+                       for i, (entity, probability, stretch) in enumerate(said, start=1)),
+        episodes=(Episode(Instant(100), Instant(300), ()), Episode(Instant(500), Instant(700), ())),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("after", "holds"), [
+    (answered(("replica:a", 0.6, 0)), True),
+    (answered(("gateway:g", 0.96, 1), ("replica:a", 0.9, 0)), True),  # another stretch came to the fore
+    (answered(("gateway:g", 0.96, 1)), True),  # and of this one nothing is claimed
+    (answered(("gateway:g", 0.6, 0), ("replica:a", 0.3, 0)), False),
+    (answered(("gateway:g", 0.4, 0), ("replica:a", 0.3, 0), abstained=True), True),
+    (answered(("gateway:g", 0.85, 0), abstained=True), False),
+    (answered(("gateway:g", 0.96, 1), ("gateway:g", 0.7, 0), abstained=True), False),
+])  # fmt: skip
+def test_without_a_log_the_same_stretch_has_the_same_suspect_or_none(after: Investigation, holds: bool) -> None:
+    found = BY_NAME["no change log"].broken(answered(("replica:a", 0.9, 0)), after, Alteration({}))
+    assert (found == []) is holds
+
+
+def test_where_nobody_was_hit_nobody_may_be_suspected() -> None:
+    broken = BY_NAME["no change log"].broken
+    assert broken(answered(), answered(), Alteration({})) == []
+    assert broken(answered(), answered(("gateway:g", 0.9, 0)), Alteration({})) != []
