@@ -16,7 +16,7 @@ from analysis.scene import Scene
 from analysis.signal_catalogue import meaning
 
 WIDEST = 8
-"""Entities of one kind that are drawn at most, the most deviating first."""
+"""Entities of one kind that are drawn at most, the earliest first, of equally early ones the most deviating."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def _stations(scene: Scene, hop: Hop, since: Onset, users: Onset) -> list[Statio
             stations.append(Station(entity, first.onset, first))
         elif hop.kind == "gateway":
             stations.append(Station(entity, users, None))
-    stations.sort(key=lambda station: (station.onset.low, station.entity))
+    stations.sort(key=lambda one: (one.onset.low, 0.0 if one.found is None else -one.found.effect, one.entity))
     return stations[:WIDEST]
 
 

@@ -21,6 +21,7 @@ from analysis.factors import growths, suspected
 from analysis.investigation import Bound, Evidence, Loop
 from analysis.mechanisms import Mechanism, catalogue
 from analysis.noise import effect_of
+from analysis.onsets import Deviation
 from analysis.posterior import Hypothesis, shipped_weights
 from analysis.retry_model import Model, behind_s, fit_model, load_evidence, shed_needed
 from analysis.scene import Scene, ask
@@ -105,25 +106,32 @@ def _others(scene: Scene, trigger: Hypothesis | None) -> tuple[Loop, ...]:
         explained = trigger is not None and trigger.mechanism.name in mechanism.look_alikes
         if mechanism.role != "loop" or mechanism.name == "retry_storm" or explained:
             continue
-        moved = [loop for entity in scene.of_kind(mechanism.entity_kind) if (loop := _moved(scene, mechanism, entity))]
-        loops += moved[:1]
+        moved = [one for entity in scene.of_kind(mechanism.entity_kind) if (one := _moved(scene, mechanism, entity))]
+        loops += [loop for _, loop in sorted(moved, key=lambda one: one[0].clearness, reverse=True)[:1]]
     return tuple(loops)
 
 
-def _moved(scene: Scene, mechanism: Mechanism, entity: str) -> Loop | None:
+def _moved(scene: Scene, mechanism: Mechanism, entity: str) -> tuple[Deviation, Loop] | None:
+    """The loop on an entity, with its clearest signature. Signatures are read on it, other moves that it does not measure on
+    whoever shows them most."""
     evidence: list[Evidence] = []
+    signs: list[Deviation] = []
     for move in mechanism.moves:
         if move.role == "contradiction":
             continue
-        where = entity if entity in scene.board.get(move.signal, {}) else next(iter(scene.board.get(move.signal, {})), "")
-        found = scene.deviation(move.signal, where, move.direction, _end(scene))
+        holders = scene.board.get(move.signal, {})
+        where = [entity] if move.role == "signature" or entity in holders else list(holders)
+        seen = [scene.deviation(move.signal, name, move.direction, _end(scene)) for name in where]
+        found = max((one for one in seen if one is not None), key=lambda one: one.clearness, default=None)
         clear = found is not None and found.sure >= shipped_weights().clear and found.effect >= 1.0
         if not clear and move.role in ("signature", "essential"):
             return None
         if found is not None and clear:
+            signs += [found] if move.role == "signature" else []
             claim = f"{found.entity}: {move.why} ({meaning(move.signal)})"
             evidence.append(scene.evidence(claim, move.signal, found.entity, found.first, found.last))
-    return Loop(entity, mechanism.name, (0.0, Bound(math.inf)), "signal", tuple(evidence))
+    loop = Loop(entity, mechanism.name, (0.0, Bound(math.inf)), "signal", tuple(evidence))
+    return max(signs, key=lambda one: one.clearness), loop
 
 
 def _parts(scene: Scene, trigger: Hypothesis | None) -> tuple[Loop, ...]:

@@ -65,6 +65,11 @@ class Deviation:
     baseline: float
     sure: float
 
+    @property
+    def clearness(self) -> tuple[float, float, int]:
+        """Larger for whoever shows a move more: surer, then more of it, then earlier. What entities are called has no part."""
+        return self.sure, self.effect, -self.onset.low
+
 
 def detect(
     series: Series, direction: Direction, bins: Bins, healthy: Healthy, until: int, least: float = SURE

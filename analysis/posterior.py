@@ -166,11 +166,11 @@ def weigh(cases: Iterable[Evidenced], felt_ns: int, weights: Weights) -> Ranking
     parts = [math.exp(h.score - top) for h in kept]
     total = sum(parts) + math.exp(weights.outside - top)
     ranked = [(h, part / total) for h, part in zip(kept, parts, strict=True)]
-    return sorted(ranked, key=lambda pair: (-pair[1], pair[0].mechanism.name, pair[0].entity))
+    return sorted(ranked, key=lambda pair: (-pair[1], pair[0].mechanism.name, *_standing(pair[0])))
 
 
 def _representatives(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
-    """Where a mechanism does not set one entity apart, one stands for all that it moved alike: the first by name."""
+    """Where a mechanism does not set one entity apart, one stands for all that it moved alike: the one that shows it most."""
     kept: list[Hypothesis] = []
     shared: dict[str, list[Hypothesis]] = {}
     for h in hypotheses:
@@ -179,10 +179,15 @@ def _representatives(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
         else:
             shared.setdefault(h.mechanism.name, []).append(h)
     for together in shared.values():
-        best = max(h.score for h in together)
-        alike = sorted((h for h in together if h.score >= best - ALIKE), key=lambda h: _natural(h.entity))
-        kept.append(replace(alike[0], score=best, also=tuple(h.entity for h in alike[1:])))
+        best = min(together, key=_standing)
+        alike = (h.entity for h in together if h is not best and h.score >= best.score - ALIKE)
+        kept.append(replace(best, also=tuple(sorted(alike, key=_natural))))
     return kept
+
+
+def _standing(h: Hypothesis) -> tuple[float, float, list[tuple[int, str]]]:
+    """Sorts entities for one mechanism: what scores alike by how far its signature went, and by name only what is equal."""
+    return -h.score, -h.signature.effect, _natural(h.entity)
 
 
 def _natural(entity: str) -> list[tuple[int, str]]:
@@ -260,11 +265,13 @@ def _prefer_earlier(hypotheses: list[Hypothesis], felt_ns: int, weights: Weights
 
 
 def _heed_changes(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
-    """Give the bonus for a recorded change, but at most half the way up to the next better one: the order stays."""
+    """Give the bonus for a recorded change, but at most half the way up to the next better one: the order stays. Equals have
+    the same one above them, in whatever order they come."""
     result: list[Hypothesis] = []
-    above = math.inf
+    above = level = math.inf
     for h in sorted(hypotheses, key=lambda h: -h.score):
+        if h.score < level:
+            above, level = level, h.score
         bonus = min(CHANGE_BONUS, (above - h.score) / 2)
         result.append(replace(h, score=h.score + bonus) if h.case.change else h)
-        above = h.score
     return result

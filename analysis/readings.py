@@ -23,8 +23,9 @@ LEAST_EFFECT = 0.5
 @dataclass(frozen=True, slots=True)
 class Reading:
     """One move. ``there``: with its deviation ``found``, ``effect`` in material units (beyond the peers' median, where peers
-    count). ``late``: on its entity it began surely after the users' trouble. ``unmeasured``: nothing of the signal's kind is;
-    ``unused``: other signals of its kind are, so that what it measures is probably not in use."""
+    count); of a signature that is not there, how far it went all the same. ``late``: on its entity it began surely after the
+    users' trouble. ``unmeasured``: nothing of the signal's kind is; ``unused``: other signals of its kind are, so that what it
+    measures is probably not in use."""
 
     move: Move
     state: State
@@ -43,7 +44,7 @@ def read_all(scene: Scene, mechanism: Mechanism, entity: str) -> tuple[Reading, 
     readings = tuple(_read(scene, move, entity) for move in mechanism.moves)
     if mechanism.factor and (rise := suspected(scene, entity)) is not None:
         readings = tuple(
-            Reading(r.move, "there", r.found or rise, max(r.effect, LEAST_EFFECT))
+            Reading(r.move, "there", r.found or rise, max(r.effect, LEAST_EFFECT) if r.state == "there" else LEAST_EFFECT)
             if r.move.role == "signature" and r.known else r
             for r in readings
         )
@@ -73,12 +74,13 @@ def _read(scene: Scene, move: Move, entity: str) -> Reading:
     for name in measured:
         found = scene.deviation(move.signal, name, move.direction)
         effect = 0.0 if found is None else _beyond_peers(scene, move, found)
-        if effect >= LEAST_EFFECT and found is not None and (best.found is None or found.sure > best.found.sure):
+        if effect >= LEAST_EFFECT and found is not None and (best.found is None or found.clearness > best.found.clearness):
             best = Reading(move, "there", found, effect)
     if best.state == "absent" and move.role == "signature":
+        best = replace(best, effect=scene.lead_up_effect(move.signal, entity, move.direction))
         after = scene.deviation(move.signal, entity, move.direction, scene.last)
         if after is not None and after.onset.low >= scene.bins.at(scene.first):
-            return Reading(move, "late", after)
+            return replace(best, state="late", found=after)
     return best
 
 

@@ -98,6 +98,12 @@ class Scene:
         known = [effect for effect in effects if not math.isnan(effect)]
         return float(np.median(known)) if known else 0.0
 
+    def lead_up_effect(self, signal: str, entity: str, direction: Direction) -> float:
+        """How far the signal of the entity went in the lead-up as a whole, in material units; NaN where it is not measured."""
+        series = self.board[signal][entity]
+        value, baseline = series.mean(*self.lead_up), series.mean(self.healthy.first, self.healthy.last)
+        return effect_of(series.signal, value, baseline, self.healthy.wait_s, direction)
+
     def fleet(self, signal: str, first: int, last: int) -> float:
         """Value of all entities that have the signal together, over the bins ``first <= i < last``; NaN without any."""
         of = self.board.get(signal, {}).values()

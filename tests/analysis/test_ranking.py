@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,9 @@ from hypothesis import strategies as st
 from made_scenes import FIRST, RELATIONS, REPLICAS, at, made_scene
 from simulated_tables import COHORT, GATEWAY, INDEX, ROUTER
 
+from analysis import cascade
 from analysis.cascade import trace_cascade
+from analysis.loops import find_loops
 from analysis.posterior import CHANGE_BONUS, Hypothesis, rank
 from analysis.scene import Scene
 from analysis.triggers import name_triggers
@@ -139,3 +143,54 @@ def test_the_way_to_users_is_walked_in_the_order_of_onsets() -> None:
     scene = made_scene(steps, relations=relations)
     edges = [(edge.from_, edge.to) for edge in trace_cascade(scene, of(scene, "kv_sync_bottleneck"))]
     assert edges == [(INDEX, ROUTER), (ROUTER, REPLICAS[0]), (REPLICAS[0], GATEWAY), (GATEWAY, COHORT)]
+
+
+@pytest.mark.parametrize("most", REPLICAS)
+def test_who_shows_it_most_stands_for_those_alike_whatever_it_is_called(most: str) -> None:
+    steps = {("replica.evicted", one): (6.0 if one == most else 4.0, 110) for one in REPLICAS}
+    best = of(made_scene(steps), "kv_eviction_storm")
+    assert best.entity == most
+    assert best.also == tuple(one for one in REPLICAS if one != most)
+
+
+@pytest.mark.parametrize("nearest", REPLICAS)
+def test_what_is_ruled_out_is_ruled_out_on_the_entity_nearest_to_it(nearest: str) -> None:
+    """Both where one stands for all (evictions) and where one is set apart from its peers (slow replicas)."""
+    steps = {("replica.evicted", nearest): (0.2, 60), ("replica.step_cost", nearest): (0.2, 60)}
+    scene = made_scene({**steps, LAG: (4.0, 110)})
+    for mechanism in ("kv_eviction_storm", "slow_replica"):
+        hypothesis = of(scene, mechanism)
+        assert (hypothesis.entity, hypothesis.signature.state) == (nearest, "absent")
+        assert 0 < hypothesis.signature.effect < 0.5
+
+
+def test_of_equals_a_change_helps_the_second_as_much_as_the_first() -> None:
+    steps = {("replica.step_cost", one): (4.0, 110) for one in REPLICAS[1:3]}
+    blind = made_scene(steps)
+    assert of(blind, "slow_replica", REPLICAS[1]).score == of(blind, "slow_replica", REPLICAS[2]).score
+    gains = [
+        of(made_scene(steps, [at(108, "config_change", one)]), "slow_replica", one).score - of(blind, "slow_replica", one).score
+        for one in REPLICAS[1:3]
+    ]
+    assert gains[0] == gains[1] > 0
+
+
+def test_of_stations_that_show_it_as_early_the_most_deviating_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cascade, "WIDEST", 1)
+    for most in REPLICAS:
+        steps = {("replica.hit", one): (-6.0 if one == most else -4.0, 116) for one in REPLICAS}
+        scene = made_scene({LAG: (4.0, 110), ("router.unpredicted", ROUTER): (4.0, 113), **steps})
+        edges = {(edge.from_, edge.to) for edge in trace_cascade(scene, of(scene, "kv_sync_bottleneck"))}
+        assert {to for from_, to in edges if from_ == ROUTER} == {most}
+
+
+@pytest.mark.parametrize("most", ["cohort:a", "cohort:z"])
+def test_a_loop_is_told_of_whoever_shows_it_most(most: str) -> None:
+    scene = made_scene({("client.refreshes", COHORT): (6.0, 110)})
+    large = scene.board["client.refreshes"][COHORT]
+    small = made_scene({("client.refreshes", COHORT): (3.0, 110)}).board["client.refreshes"][COHORT]
+    source = large.signal.metrics[0]
+    of_entity = {one: replace(large if one == most else small, entity=one, source=source) for one in ("cohort:a", "cohort:z")}
+    both = replace(scene, board={**scene.board, "client.refreshes": of_entity}, entities=(*scene.entities, *of_entity))
+    amplifiers, _ = find_loops(both, None)
+    assert [(loop.mechanism, loop.entity) for loop in amplifiers] == [("reload_storm", most)]
