@@ -45,13 +45,15 @@ class Bins:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One signal of one entity: ``num`` and ``den`` per bin [count]. ``source``: the metric it comes from, None for rows."""
+    """One signal of one entity: ``num`` and ``den`` per bin [count]. ``source``: the metric it comes from, None for rows.
+    ``period_ns``: of the season that was taken out of ``num``, 0 for none (see ``seasons``)."""
 
     entity: str
     signal: Signal
     num: Floats
     den: Floats
     source: Metric | None = None
+    period_ns: int = 0
 
     def mean(self, first: int, last: int) -> float:
         """Value over the bins ``first <= i < last`` together; NaN when they hold nothing."""
@@ -82,8 +84,7 @@ def load_board(tables: Tables, bins: Bins, cost: Parameters, sampled: bool = Fal
     metrics = _Samples(tables, bins)
     board: dict[str, dict[str, Series]] = {}
     for name, signal in SIGNALS.items():
-        sources = sorted(signal.sources, key=lambda source: source is None) if sampled else signal.sources
-        for source in sources:
+        for source in signal.sampled_sources if sampled else signal.sources:
             if source is None and name.endswith(".step_cost") and not cost:
                 continue
             rows = _from_rows(tables, signal, bins, cost) if source is None else metrics.series(signal, source)

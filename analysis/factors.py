@@ -108,7 +108,7 @@ def odds(scene: Scene, cohort: str) -> dict[str, float]:
 def _too_little(scene: Scene, cohort: str, first: int, last: int) -> float:
     """Log odds against a cohort whose growth is small beside what the whole fleet is asked for, or made up for by others who
     ask for less."""
-    of = scene.board.get("demand.tokens", {})
+    of = scene.board.get("demand.tokens") or scene.board.get("demand.fresh", {})
     if cohort not in of:
         return 0.0
 
@@ -118,7 +118,7 @@ def _too_little(scene: Scene, cohort: str, first: int, last: int) -> float:
 
     whole = sum(series.mean(scene.healthy.first, scene.healthy.last) for series in of.values())
     share = min(more([cohort]), more(list(of))) / max(whole, 1e-9)
-    return min(0.0, math.log(max(share, MATTERS / 10) / MATTERS))
+    return min(0.0, math.log(max(share, MATTERS / 100) / MATTERS))
 
 
 def _before(scene: Scene) -> tuple[int, int]:

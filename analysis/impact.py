@@ -40,7 +40,8 @@ SHORT_S, LONG_S = 15.0, 60.0
 HEAVY_SHARE, HEAVY_S = 0.3, 30.0
 """The fast burn: so large a share in both the short window and this one."""
 BLIP_S = 90.0
-"""A stretch that never was an outage and is over sooner is a blip that few noticed."""
+"""A stretch that is over sooner is a blip that few noticed, unless half of the requests failed for ``SHORT_S``, or were bad,
+which may be slow, for ``HEAVY_S``."""
 RECOVERED_S = 120.0
 """Healthy for this long between two bad stretches: the second is a relapse. Shorter: the same stretch."""
 CHANCE = 1e-4
@@ -127,15 +128,16 @@ def find_impact(users: Users, bins: Bins) -> Finding:
     judged = users.decided | ((bins.end_ns - users.begun) / _S > limit_s)
     requests = np.bincount(at[judged], minlength=bins.count).astype(float)
     good = np.bincount(at[users.answered & ~(users.wait_s > limit_s)], minlength=bins.count).astype(float)
-    found = judge(requests, good, bins, _slo(limit_s))
+    failed = np.bincount(at[judged & ~users.answered], minlength=bins.count).astype(float)
+    found = judge(requests, good, bins, _slo(limit_s), failed)
     ill = judged & ~(users.answered & ~(users.wait_s > limit_s))
     soon = max(1, round(SHORT_S / bins.width_ns * _S))
     return replace(found, felt_s=tuple(_felt(users, at, ill, limit_s, first, first + soon) for first, _ in found.stretches))
 
 
-def judge(requests: Floats, good: Floats, bins: Bins, slo: str) -> Finding:
-    """The impact by counts per bin [count], however they were got."""
-    stretches = find_stretches(requests, requests - good, bins.width_ns / _S)
+def judge(requests: Floats, good: Floats, bins: Bins, slo: str, failed: Floats | None = None) -> Finding:
+    """The impact by counts per bin [count], however they were got. ``failed``: the bad ones without an answer; None: all."""
+    stretches = find_stretches(requests, requests - good, bins.width_ns / _S, failed)
     goodput = tuple(Goodput(Instant(bins.at(i)), round(requests[i]), round(good[i])) for i in range(bins.count))
     if not stretches:
         return Finding(Impact(slo, None, None, 0.0, (), goodput), requests, good, ())
@@ -179,7 +181,7 @@ def _ahead(values: Floats, length: int) -> Floats:
     return np.convolve(padded, np.ones(length), "valid")
 
 
-def find_stretches(requests: Floats, bad: Floats, width_s: float) -> list[Stretch]:
+def find_stretches(requests: Floats, bad: Floats, width_s: float, failed: Floats | None = None) -> list[Stretch]:
     """Bad stretches from counts per bin [bins], each bin ``width_s`` seconds wide."""
     count = len(requests)
     short, long = max(1, round(SHORT_S / width_s)), max(2, round(LONG_S / width_s))
@@ -209,11 +211,13 @@ def find_stretches(requests: Floats, bad: Floats, width_s: float) -> list[Stretc
         while end > first + 1 and fine[end - 1]:
             end -= 1
         found.append((first, count if end >= seen else end))
+    down = np.zeros(count, bool)
+    for counts, width in ((bad if failed is None else failed, short), (bad, max(1, round(HEAVY_S / width_s)))):
+        down |= _ahead(counts, width) >= OUTAGE_SHARE * np.maximum(_ahead(requests, width), 1.0)
     return [
         (first, last) for first, last in _joined(found, requests, round(RECOVERED_S / width_s))
-        if (last - first) * width_s >= BLIP_S
-        or bool((_ahead(bad, short) >= OUTAGE_SHARE * np.maximum(_ahead(requests, short), 1.0))[first:last].any())
-    ]  # fmt: skip
+        if (last - first) * width_s >= BLIP_S or bool(down[first:last].any())
+    ]
 
 
 def _joined(found: list[Stretch], requests: Floats, gap: int) -> list[Stretch]:

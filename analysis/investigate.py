@@ -68,8 +68,9 @@ def study(tables: Tables, window: tuple[int, int] | None = None) -> Study:
     recorded = recorded_share(tables, start_ns, end_ns)
     quality = assess(tables, start_ns, end_ns, recorded)
     users = load_users(tables, start_ns, end_ns)
+    sampled = recorded is not None and recorded < SAMPLED
     found = None
-    if len(users.begun) == 0 or (recorded is not None and recorded < SAMPLED):
+    if len(users.begun) == 0 or sampled:
         bins = counted_bins(start_ns, end_ns)
         found = counted_impact(tables, bins)
     if found is None and len(users.begun) == 0:
@@ -85,7 +86,7 @@ def study(tables: Tables, window: tuple[int, int] | None = None) -> Study:
         board = load_board(tables, bins, {} if cost is None else cost.parameters())
         cover = describe(tables, rows, board, list(quality.warnings))
         return Study(Investigation(whole, cover, Calibration(), abstained=False, impact=found.impact))
-    return _explain(tables, rows, whole, bins, found, quality)
+    return _explain(tables, rows, whole, bins, found, quality, sampled)
 
 
 def store_window(tables: Tables, window: tuple[int, int] | None) -> tuple[int, int]:
@@ -102,12 +103,12 @@ def store_window(tables: Tables, window: tuple[int, int] | None) -> tuple[int, i
 
 
 def _explain(
-    tables: Tables, rows: dict[str, int], whole: Window, bins: Bins, finding: Finding, quality: Quality
+    tables: Tables, rows: dict[str, int], whole: Window, bins: Bins, finding: Finding, quality: Quality, sampled: bool,
 ) -> Study:
     """The stretch that the incident began with is explained; later ones have triggers of their own."""
     changes = changes_in(tables, bins)
     main = main_stretch(finding, bins, changes)
-    scene = look(tables, bins, finding, main, changes)
+    scene = look(tables, bins, finding, main, changes, sampled=sampled)
     if scene is None:
         more = [*quality.warnings, "the telemetry holds no healthy time to compare with"]
         cover = describe(tables, rows, load_board(tables, bins, {}), more)

@@ -25,6 +25,7 @@ Instant = NewType("Instant", int)
 Bound = NewType("Bound", float)
 """An upper bound; infinity, which JSON does not know, is null there."""
 
+PhaseSource = Literal["requests", "spans", "metrics"]
 PhaseState = Literal["outage", "degraded", "recovered", "relapse", "over"]
 
 
@@ -188,11 +189,14 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class PhaseSeconds:
-    """Mean seconds that an attempt spent in a phase during the bad time and, at the same mix of prompt lengths, before."""
+    """Mean seconds that an attempt spent in a phase during the bad time and before. By ``requests`` at the same mix of prompts
+    and answers; by ``spans`` on the critical path of traces with roots of the same names; by ``metrics`` at whatever mix there
+    was."""
 
     phase: str
     seconds: float
     baseline_seconds: float
+    source: PhaseSource = "requests"
 
 
 @dataclass(frozen=True, slots=True)

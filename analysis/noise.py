@@ -22,6 +22,8 @@ LEAST_BINS = 4
 STEADIEST = 0.1
 """Material units that any signal strays by."""
 _OUTLYING = 4.0
+_GIVEN = 4.0
+"""Where the floor is the larger one, the scale is given and not guessed from the bins, which then count so many times."""
 _FEW = 15
 """Bins from which half of a measured autocorrelation is believed."""
 
@@ -59,10 +61,12 @@ class Noise:
         left = num - self.baseline * den
         own = self.spread**2 * den * _inflation(self.memory, width)
         of_baseline = (den * self.spread) ** 2 * _inflation(self.memory, self.bins) / max(self.den, 1e-12)
+        measured, least = own + of_baseline, (self.floor * den) ** 2
         with np.errstate(divide="ignore", invalid="ignore"):
-            t = np.where(den > 0, left / np.sqrt(np.maximum(own + of_baseline, (self.floor * den) ** 2)), np.nan)
+            t = np.where(den > 0, left / np.sqrt(np.maximum(measured, least)), np.nan)
+            known = np.where(least > measured, np.minimum(least / measured, _GIVEN), 1.0)
         freedom = max(self.bins * (1 - self.memory) / (1 + self.memory) - 1, 1.0)
-        return _normal(t, freedom)
+        return _normal(t, freedom * known)
 
 
 def learn(series: Series, first: int, last: int, wait_s: float) -> Noise | None:
@@ -99,7 +103,7 @@ def steps(values: Floats, noise: Noise, first: int, last: int, width: int) -> Fl
     return _normal((step - middle) / spread, freedom)
 
 
-def _normal(t: Floats, freedom: float) -> Floats:
+def _normal(t: Floats, freedom: Floats | float) -> Floats:
     """Student's deviations as normal ones that are as improbable."""
     with np.errstate(invalid="ignore"):
         size = np.sqrt(freedom * np.log1p(t * t / freedom)) * (8 * freedom + 1) / (8 * freedom + 3)

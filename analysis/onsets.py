@@ -27,6 +27,8 @@ MATTERS = 0.6
 LASTING_S = 60.0
 DRAFT_S = 90.0
 """Healthy time that is taken on trust, at least."""
+SEARCHED_S = 6 * 3600.0
+"""The most time before an impact in which healthy time may have ended: over days, something happens by chance."""
 LARGEST = 12.0
 """Effects of deviations are cut here: beyond, more says no more."""
 SCALES_S = (0.0, 15.0, 30.0, 60.0, 120.0, 240.0)
@@ -180,7 +182,8 @@ def choose_healthy(board: Board, bins: Bins, quiet: Healthy) -> Healthy:
     """Of quiet time what is surely healthy: before an impact, up to the first sure deviation after its first third."""
     if not quiet.before:
         return replace(quiet, wait_s=_wait(board, quiet.first, quiet.last))
-    surely = min(quiet.first + max(4, bins.wide(DRAFT_S), (quiet.last - quiet.first) // 3), quiet.last)
+    trusted = max(4, bins.wide(DRAFT_S), (quiet.last - quiet.first) // 3, quiet.last - quiet.first - bins.wide(SEARCHED_S))
+    surely = min(quiet.first + trusted, quiet.last)
     draft = replace(quiet, last=surely, since=quiet.first, wait_s=_wait(board, quiet.first, surely))
     last = max(surely, _first_deviation(board, bins, draft, quiet.last))
     return replace(draft, last=last, since=max(quiet.since, last if quiet.since == quiet.first else 0))

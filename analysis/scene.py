@@ -14,6 +14,7 @@ from analysis.investigation import Evidence
 from analysis.noise import effect_of
 from analysis.onsets import LARGEST, Deviation, Healthy, choose_healthy, detect, quiet_time
 from analysis.queries import Tables
+from analysis.seasons import without_seasons
 from analysis.signal_catalogue import SIGNALS, Direction
 from analysis.step_cost import StepCost, fit_step_cost
 
@@ -115,35 +116,44 @@ class Scene:
         return ask(self.tables, claim, self.signal_query(signal, entity, first, last))
 
     def signal_query(self, signal: str, entity: str, first: int, last: int) -> str:
-        """SQL that gives ``value`` over the bins and ``baseline`` over healthy time."""
-        spans = [(first, last), (self.healthy.first, self.healthy.last)]
-        value, baseline = (
-            f"(SELECT sum(num) / nullif(sum(den), 0) FROM ({self._over(signal, *span)}) t "
-            f"WHERE entity = {queries.literal(entity)})"
-            for span in spans
-        )
+        """SQL that gives ``value`` over the bins and ``baseline`` over healthy time, at the same time of day where the signal
+        has seasons."""
+        window = (self.bins.at(first), self.bins.at(max(last, first + 1)))
+        value, baseline = (self._value(signal, entity, spans) for spans in ([window], self._usual(signal, entity, window)))
         return f"SELECT {value} AS value, {baseline} AS baseline"
 
-    def _over(self, signal: str, first: int, last: int) -> str:
-        start, end = self.bins.at(first), self.bins.at(max(last, first + 1))
+    def _usual(self, signal: str, entity: str, window: tuple[int, int]) -> list[tuple[int, int]]:
+        """When the signal was as it usually is in ``window``, ns UTC."""
+        begin, end = self.bins.at(self.healthy.first), self.bins.at(max(self.healthy.last, self.healthy.first + 1))
+        series = self.board.get(signal, {}).get(entity)
+        period = 0 if series is None else series.period_ns
+        back = range(period, window[1] - begin, period) if period else ()
+        earlier = [(max(window[0] - ago, begin), window[1] - ago) for ago in back if begin < window[1] - ago <= end]
+        return earlier or [(begin, end)]
+
+    def _value(self, signal: str, entity: str, spans: list[tuple[int, int]]) -> str:
         held = next(iter(self.board.get(signal, {}).values()), None)
         source = SIGNALS[signal].sources[0] if held is None else held.source
         cost = self.cost.parameters() if self.cost is not None and signal.endswith(".step_cost") else {}
-        return signal_sql(SIGNALS[signal], source, start, end, end - start, cost)
+        parts = (signal_sql(SIGNALS[signal], source, start, end, end - start, cost) for start, end in spans)
+        rows = " UNION ALL ".join(f"SELECT * FROM ({part}) p" for part in parts)
+        return f"(SELECT sum(num) / nullif(sum(den), 0) FROM ({rows}) t WHERE entity = {queries.literal(entity)})"
 
 
 def look(
-    tables: Tables, bins: Bins, finding: Finding, stretch: Stretch, changes: tuple[Change, ...] = (), like: Scene | None = None
+    tables: Tables, bins: Bins, finding: Finding, stretch: Stretch, changes: tuple[Change, ...] = (), like: Scene | None = None,
+    sampled: bool = False,
 ) -> Scene | None:
     """A stretch of ``finding`` in its surroundings; None when there is no healthy time to compare it with. ``like``: a scene
-    of another stretch of the same finding, whose signals are taken over."""
+    of another stretch of the same finding, whose signals are taken over. ``sampled``: rows of requests are a sample."""
     quiet = quiet_time(finding.stretches, stretch, bins)
     if quiet is None:
         return None
     if like is not None:
         return replace(like, healthy=choose_healthy(like.board, bins, quiet), first=stretch[0], last=stretch[1], _seen={})
     cost = fit_step_cost(tables, bins, quiet.first, quiet.last)
-    board = load_board(tables, bins, {} if cost is None else cost.parameters())
+    board = load_board(tables, bins, {} if cost is None else cost.parameters(), sampled)
+    board = without_seasons(board, bins, quiet.first, quiet.last) if quiet.before else board
     entities = {row["entity"] for row in tables.query(queries.sql("entities")).to_pylist()}
     entities |= {entity for of_entity in board.values() for entity in of_entity}
     relations = {(row["src"], row["dst"]) for row in tables.query(queries.sql("relations")).to_pylist()}

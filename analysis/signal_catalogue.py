@@ -44,7 +44,8 @@ class Metric:
 @dataclass(frozen=True, slots=True)
 class Signal:
     """One signal. ``kind``: of the entities that have it. ``material``: the change that counts as 1, see above. ``rows``:
-    there is an SQL file of its name. ``per_time``: its denominator is time, so that a bin without rows is 0 and no gap."""
+    there is an SQL file of its name. ``per_time``: its denominator is time, so that a bin without rows is 0 and no gap.
+    ``whole``: its rows say nothing where they are a sample, as counts and what sets rows against each other."""
 
     name: str
     kind: str
@@ -53,12 +54,20 @@ class Signal:
     meaning: str
     rows: bool = True
     per_time: bool = False
+    whole: bool = False
     metrics: tuple[Metric, ...] = ()
 
     @property
     def sources(self) -> tuple[Metric | None, ...]:
         """Where it may come from, best first; None: rows."""
         return ((None,) if self.rows else ()) + self.metrics
+
+    @property
+    def sampled_sources(self) -> tuple[Metric | None, ...]:
+        """The same where rows of requests are a sample; those of steps never are."""
+        if not self.rows or " requests" not in queries.source(self.name.replace(".", "_")):
+            return self.sources
+        return self.metrics + (() if self.whole else (None,))
 
 
 def load_signals(folder: Path) -> dict[str, Signal]:

@@ -158,13 +158,20 @@ def _chain(cascade: Sequence[CascadeEdge]) -> str:
     return _section("CHAIN", lines) if lines else ""
 
 
+_PHASES = 12
+_AT = {
+    "requests": " and at the healthy mix of prompts and answers", "spans": " and on the critical path of its trace",
+    "metrics": " of those that engines finished, whatever they asked for",
+}  # fmt: skip
+
+
 def _seconds(found: Investigation) -> str:
-    rows = [
-        f"{one.phase:<12} {one.seconds:7.2f} s   (healthy {one.baseline_seconds:.2f} s)"
-        for one in found.phase_seconds
-        if max(one.seconds, one.baseline_seconds) >= 0.05
-    ]
-    return _section("AN ATTEMPT", ["spent, on average and at the healthy mix of prompts,", *rows]) if rows else ""
+    shown = [one for one in found.phase_seconds if max(one.seconds, one.baseline_seconds) >= 0.05][:_PHASES]
+    if not shown:
+        return ""
+    wide = max(12, *(len(one.phase) for one in shown))
+    rows = [f"{one.phase:<{wide}} {one.seconds:7.2f} s   (healthy {one.baseline_seconds:.2f} s)" for one in shown]
+    return _section("AN ATTEMPT", [f"spent, on average{_AT[shown[0].source]},", *rows])
 
 
 def _free(found: Investigation) -> str:

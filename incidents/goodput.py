@@ -23,40 +23,51 @@ LAST_S = 90.0
 
 
 class Window(NamedTuple):
-    """Users who came within ``WINDOW_S`` from ``at_s`` on (seconds since the scenario's start), and how many were served."""
+    """Users who came within ``WINDOW_S`` from ``at_s`` on (seconds since the scenario's start), how many were served, and how
+    many of these by their first attempt."""
 
     at_s: float
     users: int
     served: int
+    at_once: int = 0
 
     @property
     def share(self) -> float:
         """The served ones' share; 1 when nobody came."""
         return self.served / self.users if self.users else 1.0
 
+    @property
+    def share_at_once(self) -> float:
+        """The share of those served by their first attempt; 1 when nobody came."""
+        return self.at_once / self.users if self.users else 1.0
+
 
 class Users:
-    """An observer that remembers of each request whose it is, when it came and whether it was served."""
+    """An observer that remembers of each request whose it is, when it came and whether it was served, also by what came
+    first."""
 
     def __init__(self) -> None:
-        self.requests: dict[str, tuple[str, int, bool]] = {}
+        self.requests: dict[str, tuple[str, int, bool, bool]] = {}
 
     def on_attempt(self, record: AttemptRecord) -> None:
         """One attempt ended."""
         attempt = record.attempt
-        whose, first_ns, served = self.requests.get(attempt.request_id, (attempt.cohort.name, record.start_ns, False))
-        self.requests[attempt.request_id] = whose, min(first_ns, record.start_ns), served or record.outcome == "ok"
+        answered, begun = record.outcome == "ok", record.start_ns
+        whose, first_ns, served, at_once = self.requests.get(attempt.request_id, (attempt.cohort.name, begun, False, answered))
+        at_once = answered if begun < first_ns else at_once
+        self.requests[attempt.request_id] = whose, min(first_ns, begun), served or answered, at_once
 
     def windows(self, scenario: Scenario, cohorts: Collection[str]) -> list[Window]:
         """Those of ``cohorts``, window by window, after ``scenario`` was played."""
         count = max(1, int((scenario.duration_s - LAST_S) // WINDOW_S))
-        came, served = [0] * count, [0] * count
-        for whose, first_ns, answered in self.requests.values():
+        came, served, at_once = [0] * count, [0] * count, [0] * count
+        for whose, first_ns, answered, by_the_first in self.requests.values():
             number = int((first_ns / 1e9 - scenario.warm_up_s) // WINDOW_S)
             if whose in cohorts and 0 <= number < count:
                 came[number] += 1
                 served[number] += answered
-        return [Window(i * WINDOW_S, *both) for i, both in enumerate(zip(came, served, strict=True))]
+                at_once[number] += by_the_first
+        return [Window(i * WINDOW_S, *counts) for i, counts in enumerate(zip(came, served, at_once, strict=True))]
 
     def on_start(self, cluster: Cluster) -> None:
         """Nothing to prepare."""

@@ -59,9 +59,11 @@ class Initiator(Strict):
 
 
 class Trigger(Strict):
-    """The first component and mechanism that failed, at some time within ``onset_s``. ``undo``: what takes it away late."""
+    """The first component and mechanism that failed, at some time within ``onset_s``. ``also``: components that it was done to
+    alike, so that naming any of them is right. ``undo``: what takes it away late."""
 
     entity: str
+    also: tuple[str, ...] = ()
     mechanism: str
     onset_s: tuple[float, float]
     without: Without
@@ -155,6 +157,7 @@ def truth_problems(truth: Truth, scenario: Scenario) -> Iterator[str]:
     known = entities(scenario)
     named = [("initiator.entity", truth.initiator.entity)] if truth.initiator else []
     named += [(f"triggers.{i}.entity", trigger.entity) for i, trigger in enumerate(truth.triggers)]
+    named += [(f"triggers.{i}.also", entity) for i, trigger in enumerate(truth.triggers) for entity in trigger.also]
     named += [(f"amplifiers.{i}.entity", part.entity) for i, part in enumerate(truth.amplifiers) if part.entity]
     for where, entity in named:
         if entity not in known:

@@ -17,6 +17,8 @@ from incidents.benchmark.scores import RESAMPLES, right, sureness
 from incidents.benchmark.sweep import Row
 
 BINS = 10
+Said = Sequence[tuple[float, bool]]
+"""Probabilities of first suspects, and whether they were right."""
 _SIDE, _MARGIN = 320, 44
 
 
@@ -30,9 +32,14 @@ class Bin:
     was: float
 
 
-def reliability(rows: Sequence[Row]) -> list[Bin]:
+def suspicions(rows: Sequence[Row]) -> Said:
+    """What the answers of outages said, and what was."""
+    return [(sureness(row), right(row) > 0) for row in rows]
+
+
+def reliability(cases: Said) -> list[Bin]:
     """The bins that hold cases."""
-    said, was = np.array([sureness(row) for row in rows]), np.array([right(row) for row in rows])
+    said, was = np.array([one[0] for one in cases]), np.array([float(one[1]) for one in cases])
     place = np.minimum((said * BINS).astype(int), BINS - 1)
     return [
         Bin(b / BINS, int((place == b).sum()), float(said[place == b].mean()), float(was[place == b].mean()))
@@ -40,9 +47,9 @@ def reliability(rows: Sequence[Row]) -> list[Bin]:
     ]
 
 
-def debiased_error(rows: Sequence[Row]) -> float:
+def debiased_error(cases: Said) -> float:
     """Root mean square calibration error without the part that is chance; NaN without cases."""
-    bins, total = reliability(rows), len(rows)
+    bins, total = reliability(cases), len(cases)
     if not total:
         return math.nan
     square = sum(
@@ -51,17 +58,17 @@ def debiased_error(rows: Sequence[Row]) -> float:
     return math.sqrt(max(square, 0.0))
 
 
-def error_interval(rows: Sequence[Row], seed: int = 1) -> tuple[float, float, float]:
+def error_interval(cases: Said, seed: int = 1) -> tuple[float, float, float]:
     """The debiased error and its 95 % bootstrap interval over cases."""
-    if not rows:
+    if not cases:
         return math.nan, math.nan, math.nan
     luck = np.random.default_rng(seed)
-    draws = [debiased_error([rows[i] for i in luck.integers(0, len(rows), len(rows))]) for _ in range(RESAMPLES // 5)]
+    draws = [debiased_error([cases[i] for i in luck.integers(0, len(cases), len(cases))]) for _ in range(RESAMPLES // 5)]
     low, high = np.percentile(draws, (2.5, 97.5)).tolist()
-    return debiased_error(rows), low, high
+    return debiased_error(cases), low, high
 
 
-def plot(rows: Sequence[Row]) -> str:
+def plot(cases: Said) -> str:
     """A reliability diagram as SVG: what was said across, what was true up, a circle's area for the number of cases."""
     size = _SIDE + 2 * _MARGIN
 
@@ -80,7 +87,7 @@ def plot(rows: Sequence[Row]) -> str:
         f'<circle cx="{x(one.said):.1f}" cy="{y(one.was):.1f}" r="{2 + 2 * math.sqrt(one.cases):.1f}" fill="#c0392b" '
         f'fill-opacity="0.6"><title>{one.cases} cases</title></circle>'
         f'<text x="{x(one.said):.1f}" y="{y(one.was) + 4:.1f}" text-anchor="middle" font-size="10">{one.cases}</text>'
-        for one in reliability(rows)
+        for one in reliability(cases)
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{size}" height="{size}" font-family="sans-serif" font-size="12">'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,9 @@ _SHOWN = 12
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A case that was played: its ``store``, its ``state`` by what users saw (``outage``, ``healthy``, or ``degraded`` in
-    between, which is neither and is not scored), what is true of it, and when somebody noticed, ns UTC."""
+    """A case that was played: its ``store``, its ``state`` by what users saw (``outage``; ``healthy``, where nearly all were
+    served by their first attempt; or ``degraded`` in between, which is neither and is not scored), what is true of it, and when
+    somebody noticed, ns UTC."""
 
     store: Path
     state: str
@@ -52,7 +54,8 @@ def judged(case: Case, blemish: Blemish, folder: Path) -> Judged:
         store = folder / "left alone"
         windows = _played(scenario, truth, blemish, store)
     least = min(window.share for window in windows)
-    state = "outage" if least < DOWN else "healthy" if least >= WELL else "degraded"
+    at_once = min(window.share_at_once for window in windows)
+    state = "outage" if least < DOWN else "healthy" if at_once >= WELL else "degraded"
     ill = [window.at_s for window in windows if window.share < WELL]
     alarm_s = ill[0] if ill else scenario.duration_s * 2 / 3
     alarm_ns = scenario.start_ns + round((alarm_s + blemish.late_s) * 1e9)
@@ -71,13 +74,27 @@ def outcome(case: Case) -> dict[str, Any]:
             methods = {}
             for name, baseline in BASELINES.items():
                 began = time.process_time()
-                ranking = baseline(seen)
+                ranking = alike_as_one(baseline(seen), played.told)
                 methods[name] = {"ranking": ranking[:_SHOWN], "cpu_s": time.process_time() - began}
-    methods[OURS] = {"ranking": suspects(answer), "cpu_s": took}
+    methods[OURS] = {"ranking": alike_as_one(suspects(answer), played.told), "cpu_s": took}
     return {
         **case.as_dict(), "state": played.state, "truth": played.told, "entities": list(seen.entities), "methods": methods,
         "answer": _answered(answer, played.start_ns),
     }  # fmt: skip
+
+
+def culprits(told: dict[str, Any]) -> frozenset[str]:
+    """The entities that are right to name."""
+    return frozenset(told["entities"]).union(*told["also"])
+
+
+def alike_as_one(ranking: Sequence[tuple[str, float]], told: dict[str, Any]) -> list[tuple[str, float]]:
+    """The ranking, the best of what a trigger was done to alike standing for all of it."""
+    known = {name: entity for entity, also in zip(told["entities"], told["also"], strict=True) for name in also}
+    best: dict[str, float] = {}
+    for name, score in ranking:
+        best.setdefault(known.get(name, name), score)
+    return list(best.items())
 
 
 def suspects(answer: Investigation) -> list[tuple[str, float]]:
@@ -102,6 +119,7 @@ def _told(truth: Truth, windows: list[Window]) -> dict[str, Any]:
     ill = [window.at_s for window in windows if window.share < WELL]
     return {
         "entities": [one.entity for one in truth.triggers],
+        "also": [list(one.also) for one in truth.triggers],
         "mechanisms": [one.mechanism for one in truth.triggers],
         "onset_s": [list(one.onset_s) for one in truth.triggers],
         "amplifiers": sorted({one.mechanism for one in truth.amplifiers}),

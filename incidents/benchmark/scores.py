@@ -20,7 +20,7 @@ RESAMPLES = 1_000
 SURE = 0.8
 """Probability from which an answer is sure of itself."""
 Figures = dict[str, tuple[float, float, float]]
-"""Name -> (mean, low, high): 95 % percentile bootstrap over cases."""
+"""Name -> (mean or median, low, high): 95 % percentile bootstrap over cases."""
 
 
 def strict_rank(ranking: Iterable[Sequence[Any]], entity: str) -> float:
@@ -55,7 +55,8 @@ def method_figures(rows: Sequence[Row], method: str) -> Figures:
 
 
 def answer_figures(rows: Sequence[Row]) -> Figures:
-    """What only an answer with reasons can be scored on: mechanism, roles, onset, phases, probabilities, silence."""
+    """What only an answer with reasons can be scored on: mechanism, roles, onset (the median error), phases, probabilities,
+    silence."""
     outages = [row for row in rows if row["state"] == "outage" and row["truth"]["entities"]]
     healthy = [row for row in rows if row["state"] == "healthy"]
     per_outage: Mapping[str, Callable[[Row], float]] = {
@@ -66,7 +67,10 @@ def answer_figures(rows: Sequence[Row]) -> Figures:
             not row["answer"]["abstained"] and sureness(row) >= SURE and not right(row)
         ),
     }  # fmt: skip
-    figures = {name: interval([score(row) for row in outages]) for name, score in per_outage.items()}
+    figures = {
+        name: interval([score(row) for row in outages], np.median if name.endswith("_s") else np.mean)
+        for name, score in per_outage.items()
+    }
     return {
         **figures,
         "ece": (calibration_error(outages), math.nan, math.nan),
@@ -97,7 +101,8 @@ def path_f1(row: Row) -> float:
 
 def onset_error_s(row: Row) -> float:
     """Seconds from the true onset to the middle of the interval given for it; NaN where the entity is not named."""
-    truth = dict(zip(row["truth"]["entities"], row["truth"]["onset_s"], strict=True))
+    told = zip(row["truth"]["entities"], row["truth"]["also"], row["truth"]["onset_s"], strict=True)
+    truth = {name: onset for entity, also, onset in told for name in (entity, *also)}
     errors = [
         abs(sum(one["onset_s"]) / 2 - min(max(sum(one["onset_s"]) / 2, truth[one["entity"]][0]), truth[one["entity"]][1]))
         for one in row["answer"]["triggers"] if one["entity"] in truth
@@ -121,14 +126,17 @@ def calibration_error(rows: Sequence[Row]) -> float:
     return float(sum(abs(said[bins == b].mean() - was[bins == b].mean()) * (bins == b).mean() for b in set(bins.tolist())))
 
 
-def interval(values: Sequence[float], seed: int = 1) -> tuple[float, float, float]:
-    """Mean and the 95 % percentile bootstrap interval of it; NaNs left out, three NaNs for nothing."""
+def interval(
+    values: Sequence[float], of: Callable[..., Any] = np.mean, seed: int = 1
+) -> tuple[float, float, float]:
+    """Mean (or what ``of`` makes of an axis) and the 95 % percentile bootstrap interval of it; NaNs left out, three NaNs for
+    nothing."""
     known = np.array([value for value in values if not math.isnan(value)])
     if len(known) == 0:
         return math.nan, math.nan, math.nan
-    means = known[np.random.default_rng(seed).integers(0, len(known), (RESAMPLES, len(known)))].mean(axis=1)
-    low, high = np.percentile(means, (2.5, 97.5)).tolist()
-    return float(known.mean()), low, high
+    drawn = of(known[np.random.default_rng(seed).integers(0, len(known), (RESAMPLES, len(known)))], axis=1)
+    low, high = np.percentile(drawn, (2.5, 97.5)).tolist()
+    return float(of(known)), low, high
 
 
 def sureness(row: Row) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from incidents.families.fleet import Topology
@@ -44,6 +45,11 @@ class Draft:
         return len(self.actions) - 1
 
     @property
+    def other_replicas(self) -> list[str]:
+        """The entities of all replicas but the first."""
+        return [f"replica:{self.fleet.replica(i)}" for i in range(1, self.fleet.replicas)]
+
+    @property
     def gateways(self) -> list[str]:
         """The names of the gateways: one a region."""
         return [region["name"] for region in self.scenario.get("regions", [])] or [self.fleet.named("gateway")]
@@ -65,10 +71,13 @@ class Draft:
 
     def trigger(
         self, entity: str, mechanism: str, at_s: float, without: dict[str, Any], undo: dict[str, Any] | None = None,
-        *, within_s: float = 20.0,
+        *, within_s: float = 20.0, also: Sequence[str] = (),
     ) -> None:
-        """What failed first, from ``at_s`` on, and how to take it away: from the start, and late."""
+        """What failed first, from ``at_s`` on, and how to take it away: from the start, and late. ``also``: where else it was
+        done alike."""
         one = {"entity": entity, "mechanism": mechanism, "onset_s": [at_s, at_s + within_s], "without": without}
+        if also:
+            one["also"] = list(also)
         self.truth.setdefault("triggers", []).append({**one, "undo": undo} if undo else one)
 
     def amplifier(self, mechanism: str, entity: str = "", **without: Any) -> None:

@@ -33,17 +33,19 @@ class Family:
         return " ".join((self.build.__doc__ or "").split())
 
 
-# Nine of the second row, drawn by lot but for strict_probes, were held out until the first frozen analysis had been scored on
-# them once; then the analysis could not be mended without looking, and they became training families.
+# Nine from metadata_failover on, drawn by lot but for strict_probes, were held out until the first frozen analysis had been
+# scored on them once; then the analysis could not be mended without looking, and they became training families. So did the last
+# two, once the second one's table of mechanisms had shown what they are taken for.
 _TRAIN: tuple[Builder, ...] = (
     kv_sync.kv_sync_rebalance, kv_sync.kv_event_gaps, hardware.retry_storm_after_dip, hardware.throttled_gpu,
     demand.user_spike, demand.context_release, demand.big_release, demand.few_cards,
     control.night_scale_down, service.cold_failover, mixed.busy_but_healthy,
     kv_sync.metadata_failover, kv_sync.spike_meets_rebalance, hardware.straggler_rank, control.probe_restart_loop,
     control.self_redeploying_rollout, service.strict_probes, service.lost_probes, service.chat_store, mixed.scaled_but_healthy,
+    hardware.hot_expert, hardware.preemption_thrash,
 )  # fmt: skip
 _HELD_OUT: tuple[Builder, ...] = (
-    kv_sync.kv_transfer, hardware.hot_expert, hardware.stop_the_world, hardware.preemption_thrash,
+    kv_sync.kv_transfer, hardware.stop_the_world,
     demand.reasoning_shift, demand.agent_snowball, demand.botnet, control.breaker_backlog, control.control_plane_dns,
     service.free_tier_limit, mixed.double_fault,
 )  # fmt: skip

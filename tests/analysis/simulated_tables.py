@@ -23,11 +23,12 @@ Event = tuple[float, str, str, str]
 
 
 class MemoryTables:
-    """Tables of the contract in an in-memory DuckDB; ``connection`` is open to whoever wants to damage them."""
+    """Tables of the contract in a DuckDB in memory, or in the file ``path``; ``connection`` is open to whoever wants to damage
+    them."""
 
-    def __init__(self, tables: Mapping[str, Columns]) -> None:
+    def __init__(self, tables: Mapping[str, Columns], path: str = ":memory:") -> None:
         self.warnings: list[str] = []
-        self.connection = duckdb.connect()
+        self.connection = duckdb.connect(path)
         self.connection.execute("SET threads = 1")
         for name, table in TABLES.items():
             columns = tables.get(name, {})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from incidents.benchmark.calibration import confusion, error_interval, plot
+from incidents.benchmark.calibration import confusion, error_interval, plot, suspicions
 from incidents.benchmark.cases import grid
 from incidents.benchmark.report import cell, markdown, summary
 from incidents.benchmark.sweep import Row, sweep
@@ -19,14 +19,20 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 BEGIN, END = "<!-- figures: written by tests/bench/bench_analysis.py -->", "<!-- end of figures -->"
 
 
+def outages_of(rows: list[Row]) -> list[Row]:
+    """Those with a culprit."""
+    return [row for row in rows if row["state"] == "outage" and row["truth"]["entities"]]
+
+
 def figures(rows: list[Row]) -> str:
     """The marked part of the page."""
-    outages = [row for row in rows if row["state"] == "outage" and row["truth"]["entities"]]
+    outages = outages_of(rows)
     held_out = [row for row in outages if row["split"] == "test"]
     lines = [BEGIN, "", markdown(summary(rows)), "### Calibration", "", "![calibration](calibration.svg)", ""]
+    everywhere, tested = (cell(error_interval(suspicions(part))) for part in (outages, held_out))
     lines.append("Debiased calibration error of the first suspect's probability, with its 95 % interval: "
-                 f"{cell(error_interval(outages))} over {len(outages)} outages, {cell(error_interval(held_out))} over the "
-                 f"{len(held_out)} of held-out families on held-out fleets.")  # fmt: skip
+                 f"{everywhere} over {len(outages)} outages, {tested} over the {len(held_out)} of held-out families on held-out"
+                 " fleets.")  # fmt: skip
     lines += ["", "### Mechanisms, and what they are taken for", ""]
     lines += ["| true | named first | train | between | test |", "|---|---|---|---|---|"]
     splits = {name: {one[:2]: one[2] for one in confusion([row for row in outages if row["split"] == name])}
@@ -40,7 +46,7 @@ def figures(rows: list[Row]) -> str:
 def main(results: Path) -> None:
     """Run and write."""
     rows = sweep(grid(), results, jobs=workers(0), on_done=lambda done, total: print(f"{done} of {total}", file=sys.stderr))
-    (DOCS / "calibration.svg").write_text(plot([row for row in rows if row["state"] == "outage" and row["truth"]["entities"]]))
+    (DOCS / "calibration.svg").write_text(plot(suspicions(outages_of(rows))))
     page = DOCS / "analysis.md"
     before, _, rest = page.read_text().partition(BEGIN)
     page.write_text(before + figures(rows) + rest.partition(END)[2])

@@ -13,7 +13,7 @@ from analysis.investigate import investigate, store_window
 from collectors.store import Store
 from incidents.benchmark.blemishes import BLEMISHES
 from incidents.benchmark.cases import Case, grid
-from incidents.benchmark.outcome import judged
+from incidents.benchmark.outcome import culprits, judged
 from incidents.families.registry import FAMILIES
 
 LOOKS_S = (30, 60, 90, 120, 180, 240, 360)
@@ -33,7 +33,7 @@ def first_right(case: Case) -> tuple[int | None, int | None] | None:
             right = claimed = None
             for seconds in LOOKS_S:
                 found = investigate(tables, (start, min(begun + seconds * 1_000_000_000, end)))
-                hit = bool(found.triggers) and found.triggers[0].entity in played.told["entities"]
+                hit = bool(found.triggers) and found.triggers[0].entity in culprits(played.told)
                 right = right if right is not None or not hit else seconds
                 claimed = claimed if claimed is not None or not hit or found.abstained else seconds
             return right, claimed

@@ -1,9 +1,10 @@
-"""How the cost of an investigation grows: ``python tests/bench/bench_scale.py [MILLIONS ...]`` (0.1 and 1 unless told).
+"""How the cost of an investigation grows: ``python tests/bench/bench_scale.py [MILLIONS ...]`` (0.1 and 1 unless told; ten
+take half an hour and 7 GB of disk).
 
-For each size a process of its own makes that many requests, a step for every five of them and twenty samples for each, of a
-fleet of 32 replicas in two hours with an outage in the second, in an in-memory DuckDB with one thread, and investigates them.
-Printed are CPU seconds, the memory that the investigation added at its peak, and CPU seconds per million requests, which must
-not grow.
+For each size one process makes that many requests, a step for every five of them and twenty samples for each, of a fleet of 32
+replicas in two hours with an outage in the second, in a DuckDB file; a second one, with one thread and ``LIMIT`` for DuckDB,
+investigates them. Printed are CPU seconds, the second process's memory at its peak beyond what it had with the file open, and
+CPU seconds per million requests, which must not grow.
 """
 
 from __future__ import annotations
@@ -11,23 +12,28 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "analysis"))
 
+import duckdb
 from simulated_tables import START_NS, MemoryTables
 
 from analysis.investigate import investigate
 
 REPLICAS, SECONDS, SERIES = 32, 7200, 40
+LIMIT = "2GB"
+"""What DuckDB may hold in memory; beyond it, it uses the disk."""
 OUTAGE_S = 4000
 """From here on one replica takes ten times as long, and what is sent there fails."""
 
 
-def make(requests: int) -> MemoryTables:
+def make(requests: int, path: str) -> None:
     """The tables: arithmetic instead of chance, so that a size is always the same."""
-    tables = MemoryTables({})
+    tables = MemoryTables({}, path)
+    tables.connection.execute(f"SET memory_limit = '{LIMIT}'; SET preserve_insertion_order = false")
     each_ns = SECONDS * 1_000_000_000 // requests
     at = f"{START_NS} + i * {each_ns}"
     bad = f"(i * {each_ns} > {OUTAGE_S}000000000 AND i % 3 = 0)"
@@ -62,12 +68,21 @@ def make(requests: int) -> MemoryTables:
     tables.connection.execute(f"""
         INSERT INTO edges BY NAME
         SELECT 'gateway:g' AS src, 'replica:' || i AS dst, 'routes_to' AS kind, 1 AS count FROM range({REPLICAS}) t(i)""")
-    return tables
+    tables.connection.close()
 
 
-def one(requests: int) -> None:
-    """Make, investigate, print."""
-    tables = make(requests)
+class FileTables(MemoryTables):
+    """The tables that ``make`` left in a file."""
+
+    def __init__(self, path: str) -> None:
+        self.warnings = []
+        self.connection = duckdb.connect(path, read_only=True)
+        self.connection.execute(f"SET threads = 1; SET memory_limit = '{LIMIT}'")
+
+
+def look(requests: int, path: str) -> None:
+    """Investigate, print."""
+    tables = FileTables(path)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     begun = time.process_time()
     found = investigate(tables)
@@ -80,14 +95,19 @@ def one(requests: int) -> None:
 
 
 def main(millions: list[str]) -> None:
-    """A process for each size."""
-    print("M requests   M samples      CPU s   GB more peak   CPU s a million   named")
+    """Two processes for each size."""
+    print("M requests   M samples      CPU s   GB more peak   CPU s a million   named", flush=True)
     for million in millions:
-        subprocess.run([sys.executable, __file__, "--one", str(round(float(million) * 1e6))], check=True)
+        with tempfile.TemporaryDirectory() as folder:
+            for part in ("--make", "--look"):
+                size, path = str(round(float(million) * 1e6)), f"{folder}/tables.duckdb"
+                subprocess.run([sys.executable, __file__, part, size, path], check=True)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--one"]:
-        one(int(sys.argv[2]))
+    if sys.argv[1:2] == ["--make"]:
+        make(int(sys.argv[2]), sys.argv[3])
+    elif sys.argv[1:2] == ["--look"]:
+        look(int(sys.argv[2]), sys.argv[3])
     else:
         main(sys.argv[1:] or ["0.1", "1"])

@@ -1,9 +1,10 @@
-"""Fit ``analysis/weights.toml``: ``python tests/bench/fit_weights.py [FOLDER] [ROUNDS]``, some twenty minutes on two cores.
+"""Fit ``analysis/weights.toml``: ``python tests/bench/fit_weights.py [FOLDER] [ROUNDS]``, some three hours on two cores.
 
 Training families on training fleets are played once and kept in FOLDER; what was read of every hypothesis is gathered, and the
 weights are moved by chance, where that makes the truth more probable: of the entity, a third as much of the mechanism, and,
 with the true mechanism taken out of the catalogue, a quarter as much of *not in the catalogue*. They are held near what they
-were. Each family is also left out in turn, which tells what the fit is worth elsewhere. Nothing held out is looked at.
+were. A fifth of the families is also left out in turn, which tells what the fit is worth elsewhere, and how well the
+probabilities of the first suspect are calibrated there: what ``analysis/calibration.toml`` says. Nothing held out is looked at.
 """
 
 from __future__ import annotations
@@ -25,21 +26,26 @@ from analysis.posterior import Evidenced, Weights, gather, shipped_weights, weig
 from analysis.scene import look
 from collectors.store import Store
 from incidents.benchmark.blemishes import BLEMISHES
+from incidents.benchmark.calibration import error_interval, reliability
 from incidents.benchmark.cases import Case, grid
-from incidents.benchmark.outcome import judged
+from incidents.benchmark.outcome import culprits, judged
 from incidents.families.registry import FAMILIES
 from incidents.parallel import run_all, workers
 
 NEAR = 0.02
+PARTS = 5
+FITTED = (1, (0.6, 1.0, 1.6))
+"""Cases that weights are fitted on: seeds up to this one, and these severities. The others only judge them."""
 NAMES = [field.name for field in dataclasses.fields(Weights)]
 NEGATIVE = {"signature_absent", "essential_absent", "symptom_absent", "contradiction", "preceded", "after_users", "unreachable"}
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """One outage: its truth, what was read of every hypothesis, and when users felt it."""
+    """One outage: its truth, what was read of every hypothesis, when users felt it, and whether weights may be fitted on it."""
 
     family: str
+    fits: bool
     entities: frozenset[str]
     mechanisms: frozenset[str]
     cases: list[Evidenced]
@@ -49,7 +55,7 @@ class Gathered:
 def training_cases() -> list[Case]:
     """Training families on training fleets, milder and worse ones too."""
     families = [one.name for one in FAMILIES.values() if not one.held_out]
-    return grid(families, ("four", "three"), (1.0,), 2) + grid(families, ("four", "three"), (0.6, 1.6), 1)
+    return grid(families, ("four", "three"), (0.6, 0.8, 1.0, 1.3, 1.6), 3)
 
 
 def play(case: Case, folder: Path) -> None:
@@ -75,7 +81,8 @@ def read(case: Case, folder: Path) -> Gathered | None:
         if scene is None:
             return None
         truth = told["truth"]
-        return Gathered(case.family, frozenset(truth["entities"]), frozenset(truth["mechanisms"]), gather(scene),
+        fits = case.seed <= FITTED[0] and case.severity in FITTED[1]
+        return Gathered(case.family, fits, culprits(truth), frozenset(truth["mechanisms"]), gather(scene),
                         bins.at(scene.first + 1))  # fmt: skip
 
 
@@ -119,11 +126,27 @@ def fit(rows: list[Gathered], rounds: int, seed: int = 0) -> Weights:
     return made(best)
 
 
-def hits(weights: Weights, rows: list[Gathered]) -> tuple[int, int]:
-    """Right at rank 1: entities, mechanisms."""
-    first = [weigh(row.cases, row.felt_ns, weights)[0][0] for row in rows]
-    return (sum(h.entity in row.entities for h, row in zip(first, rows, strict=True)),
-            sum(h.mechanism.name in row.mechanisms for h, row in zip(first, rows, strict=True)))  # fmt: skip
+def suspected(weights: Weights, row: Gathered) -> tuple[float, bool, bool]:
+    """Probability of the first suspect, whether it is right, and whether the first mechanism is."""
+    ranked = weigh(row.cases, row.felt_ns, weights)
+    first = ranked[0][0]
+    sure = sum(p for h, p in ranked if h.entity == first.entity)
+    return sure, first.entity in row.entities, first.mechanism.name in row.mechanisms
+
+
+def left_out(rows: list[Gathered], rounds: int) -> list[tuple[float, bool, bool]]:
+    """``suspected`` of every row by weights fitted on other families."""
+    families = sorted({row.family for row in rows})
+    found = []
+    for part in range(PARTS):
+        without = set(families[part::PARTS])
+        weights = fit([row for row in rows if row.fits and row.family not in without], rounds)
+        own = {family: [suspected(weights, row) for row in rows if row.family == family] for family in sorted(without)}
+        for family, said in own.items():
+            right = [sum(one[i] for one in said) for i in (1, 2)]
+            print(f"{family} left out: entity {right[0]:g}, mechanism {right[1]:g} of {len(said)}", flush=True)
+            found += said
+    return found
 
 
 def main(folder: Path, rounds: int) -> None:
@@ -132,18 +155,19 @@ def main(folder: Path, rounds: int) -> None:
     cases = {case.name: case for case in training_cases()}
     todo = {name: (case, folder) for name, case in cases.items()}
     run_all(play, todo, workers(0), lambda name, _: print(name, file=sys.stderr))
-    rows = [row for case in cases.values() if (row := read(case, folder)) is not None]
-    shipped = loss(shipped_weights(), rows)
-    print(f"{len(rows)} outages of {len({row.family for row in rows})} families; loss as shipped {shipped:.3f}")
-    right = [0, 0]
-    for family in sorted({row.family for row in rows}):
-        left = [row for row in rows if row.family == family]
-        found = hits(fit([row for row in rows if row.family != family], rounds), left)
-        right = [a + b for a, b in zip(right, found, strict=True)]
-        print(f"{family} left out: entity {found[0]}, mechanism {found[1]} of {len(left)}")
-    print(f"left out in turn: entity {right[0] / len(rows):.3f}, mechanism {right[1] / len(rows):.3f}")
-    fitted = fit(rows, rounds)
-    print(f"fitted to all: loss {loss(fitted, rows):.3f}")
+    rows: list[Gathered] = []
+    run_all(read, todo, workers(0), lambda _, row: rows.append(row) if row is not None else None)
+    rows.sort(key=lambda row: (row.family, row.felt_ns, sorted(row.entities)))
+    fitting = [row for row in rows if row.fits]
+    print(f"{len(rows)} outages of {len({row.family for row in rows})} families, {len(fitting)} to fit on; "
+          f"loss as shipped {loss(shipped_weights(), fitting):.3f}", flush=True)  # fmt: skip
+    said = left_out(rows, rounds)
+    entity, mechanism = (sum(one[i] for one in said) / len(said) for i in (1, 2))
+    print(f"left out in turn: entity {entity:.3f}, mechanism {mechanism:.3f}")
+    shape = [one[:2] for one in said]
+    print(f"calibration error {error_interval(shape)}; reliability {reliability(shape)}", flush=True)
+    fitted = fit(fitting, rounds)
+    print(f"fitted to all: loss {loss(fitted, fitting):.3f}")
     for name in NAMES:
         print(f"{name} = {getattr(fitted, name):.2g}")
 

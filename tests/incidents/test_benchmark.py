@@ -14,9 +14,9 @@ from collectors.errors import BadInput
 from incidents.benchmark.baselines import BASELINES
 from incidents.benchmark.cases import Case, grid, smoke
 from incidents.benchmark.observed import Observed, filled
-from incidents.benchmark.outcome import OURS
+from incidents.benchmark.outcome import OURS, alike_as_one, culprits
 from incidents.benchmark.report import curve_table, curves
-from incidents.benchmark.scores import accuracy_at, interval, path_f1, strict_rank
+from incidents.benchmark.scores import accuracy_at, interval, onset_error_s, path_f1, strict_rank
 from incidents.benchmark.sweep import read_results, sweep
 
 
@@ -63,8 +63,8 @@ def answered(*triggers: str, sustainers: tuple[str, ...] = (), abstained: bool =
     method = {"ranking": [[one["entity"], one["probability"]] for one in named], "cpu_s": 0.1}
     return {
         "name": "x", "state": "outage", "blemish": "", "entities": ["kv_index:main", "router:main"],
-        "truth": {"entities": ["kv_index:main"], "mechanisms": ["kv_sync_bottleneck"], "onset_s": [[240.0, 245.0]],
-                  "amplifiers": [], "sustainers": ["retry_storm"], "ill_s": [270.0]},
+        "truth": {"entities": ["kv_index:main"], "also": [[]], "mechanisms": ["kv_sync_bottleneck"],
+                  "onset_s": [[240.0, 245.0]], "amplifiers": [], "sustainers": ["retry_storm"], "ill_s": [270.0]},
         "answer": {"abstained": abstained, "triggers": named, "bad_s": [], "amplifiers": [], "sustainers": list(sustainers)},
         "methods": dict.fromkeys((OURS, *BASELINES), method),
     }  # fmt: skip
@@ -75,6 +75,16 @@ def test_the_way_of_an_outage_is_its_mechanisms_with_their_roles() -> None:
     assert path_f1(answered("kv_sync_bottleneck")) == pytest.approx(2 / 3)
     assert path_f1(answered("retry_storm")) == 0.0
     assert path_f1(answered()) == 0.0
+
+
+def test_what_a_trigger_was_done_to_alike_is_as_right_to_name() -> None:
+    told = {"entities": ["replica:a"], "also": [["replica:b", "replica:c"]]}
+    ranking = [("replica:b", 0.6), ("kv_index:main", 0.2), ("replica:a", 0.1)]
+    assert alike_as_one(ranking, told) == [("replica:a", 0.6), ("kv_index:main", 0.2)]
+    assert culprits(told) == {"replica:a", "replica:b", "replica:c"}
+    answer = answered("kv_sync_bottleneck")
+    answer["truth"] |= {"entities": ["kv_index:other"], "also": [["kv_index:main"]]}
+    assert onset_error_s(answer) == 0.0
 
 
 def test_a_curve_has_a_row_for_each_blemish() -> None:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from incidents.benchmark.calibration import confusion, debiased_error, error_interval, plot, reliability
+from incidents.benchmark.calibration import confusion, debiased_error, error_interval, plot, reliability, suspicions
 from incidents.benchmark.outcome import OURS
 from incidents.benchmark.sweep import Row
 
@@ -27,22 +27,26 @@ def rows_of(count: int, boast: float, seed: int = 1) -> list[Row]:
     return rows
 
 
+def said_of(count: int, boast: float) -> list[tuple[float, bool]]:
+    return list(suspicions(rows_of(count, boast)))
+
+
 def test_honest_probabilities_have_hardly_an_error_and_boasts_have_theirs() -> None:
-    assert debiased_error(rows_of(3000, 0.0)) < 0.03
-    assert debiased_error(rows_of(3000, 0.25)) == pytest.approx(0.25, abs=0.04)
-    low, high = error_interval(rows_of(300, 0.25))[1:]
+    assert debiased_error(said_of(3000, 0.0)) < 0.03
+    assert debiased_error(said_of(3000, 0.25)) == pytest.approx(0.25, abs=0.04)
+    low, high = error_interval(said_of(300, 0.25))[1:]
     assert 0.1 < low < 0.25 < high < 0.4
 
 
 def test_every_case_lies_in_one_bin_and_in_the_table() -> None:
     rows = rows_of(200, 0.1)
-    assert sum(one.cases for one in reliability(rows)) == 200
-    assert all(one.low <= one.said < one.low + 0.1 + 1e-9 and 0 <= one.was <= 1 for one in reliability(rows))
+    assert sum(one.cases for one in reliability(suspicions(rows))) == 200
+    assert all(one.low <= one.said < one.low + 0.1 + 1e-9 and 0 <= one.was <= 1 for one in reliability(suspicions(rows)))
     table = confusion(rows)
     assert sum(count for *_, count in table) == 200
     assert {true for true, *_ in table} == {"slow_replica"} and any("not claimed" in named for _, named, _ in table)
 
 
 def test_the_plot_is_a_picture_with_a_circle_for_each_bin() -> None:
-    root = ET.fromstring(plot(rows_of(100, 0.0)))
-    assert len(root.findall("{http://www.w3.org/2000/svg}circle")) == len(reliability(rows_of(100, 0.0)))
+    root = ET.fromstring(plot(said_of(100, 0.0)))
+    assert len(root.findall("{http://www.w3.org/2000/svg}circle")) == len(reliability(said_of(100, 0.0)))
