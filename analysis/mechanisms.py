@@ -55,7 +55,7 @@ class Alert:
 class Mechanism:
     """One file of the catalogue. ``hypothesis``: what it is called when it is ruled out. ``lag_bounds_s``: from its start
     to the users. ``initiated_by``: kinds of change that can set it off. ``self_sustaining``: it can feed itself, so that it
-    outlives what set it off. ``brought_on_by``: mechanisms of demand
+    outlives what set it off. ``brought_on_by``: mechanisms, of demand as a rule,
     that may come before it, and of which it is the failure. ``factor``: of demand, that it raises (see ``factors``)."""
 
     name: str

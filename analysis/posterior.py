@@ -246,14 +246,19 @@ def _reaching_users(scene: Scene) -> set[str] | None:
 
 def _prefer_earlier(hypotheses: list[Hypothesis], felt_ns: int, weights: Weights) -> list[Hypothesis]:
     """A signature that began surely after another one may be its consequence, the more so the stronger that one is; and one
-    that began surely after the users' trouble may be a consequence of that."""
+    that began surely after the users' trouble may be a consequence of that. But what a demand brought on before users felt
+    anything is what failed, and the demand is what began it."""
     there = [
         (h.signature.found.onset.high, h.strength * max(h.signature.move.weight, 0.5), h) for h in hypotheses
         if h.signature.found and h.signature.state == "there" and h.score > weights.outside
     ]
+    brought_on: dict[str, float] = {}
+    for _, strength, o in there:
+        if o.signature.found is not None and o.signature.found.onset.low < felt_ns:
+            brought_on |= {name: max(strength, brought_on.get(name, 0.0)) for name in o.mechanism.brought_on_by}
     result = []
     for h in hypotheses:
-        own, score = h.signature.found, h.score
+        own, score = h.signature.found, h.score + weights.contradiction * brought_on.get(h.mechanism.name, 0.0)
         if own is not None and h.signature.state == "there":
             before = [
                 strength for high, strength, o in there

@@ -2,7 +2,7 @@
 
 Training families on training fleets are played once and kept in FOLDER; what was read of every hypothesis is gathered, and the
 weights are moved by chance, where that makes the truth more probable: of the entity, a third as much of the mechanism, and,
-with the true mechanism taken out of the catalogue, a quarter as much of *not in the catalogue*. They are held near what they
+with the true mechanism taken out of the catalogue, a tenth as much of *not in the catalogue*. They are held near what they
 were. A fifth of the families is also left out in turn, which tells what the fit is worth elsewhere, and how well the
 probabilities of the first suspect are calibrated there: what ``analysis/calibration.toml`` says. Nothing held out is looked at.
 """
@@ -95,7 +95,7 @@ def loss(weights: Weights, rows: list[Gathered]) -> float:
         mechanism = sum(p for h, p in ranked if h.entity in row.entities and h.mechanism.name in row.mechanisms)
         rest = [one for one in row.cases if one.mechanism.name not in row.mechanisms and one.entity not in row.entities]
         outside = 1.0 - sum(p for _, p in weigh(rest, row.felt_ns, weights))
-        total -= math.log(max(entity, 1e-4)) + 0.3 * math.log(max(mechanism, 1e-4)) + 0.25 * math.log(max(outside, 1e-3))
+        total -= math.log(max(entity, 1e-4)) + 0.3 * math.log(max(mechanism, 1e-4)) + 0.1 * math.log(max(outside, 1e-3))
     return total / max(len(rows), 1)
 
 
