@@ -21,9 +21,9 @@ def fading_cards(fleet: Topology, severity: float) -> Draft:
     clocks = [round(max(0.05, 1 - severity * down), 4) for down in (0.08, 0.18, 0.3, 0.44, 0.6, 0.75)]
     for number in range(fleet.replicas - fleet.replicas // 3, fleet.replicas):  # a third of the fleet, or less
         name = fleet.replica(number)
-        hot = _steps(draft, f"gpu:{name}.0", "clock", clocks, every_s=50, until_s=780)
+        hot = _steps(draft, f"gpu:{name}.0", "clock", clocks, every_s=40, until_s=820)
         draft.trigger(f"replica:{name}", "slow_replica", _FIRST_S, {"actions": hot}, {"end": hot}, within_s=150)
-    return draft.storm((330, 900), late_s=690)
+    return draft.storm((330, 900), late_s=790)
 
 
 def flapping_link(fleet: Topology, severity: float) -> Draft:
