@@ -31,7 +31,7 @@ ROWS = [name for name, signal in SIGNALS.items() if signal.rows and name not in 
 """Signals that rows give, and that the simulation has."""
 PARAMETERS = {
     "start_ns": START_NS, "end_ns": START_NS + 600 * S, "bin_ns": 10 * S, **COST.parameters(), "signal": "kv_index.lag",
-    "over": "", "label": "", "value": "", "by": "", "kind": "kv_index", "signals": ",kv_index.lag,",
+    "every": 1, "over": "", "label": "", "value": "", "by": "", "kind": "kv_index", "signals": ",kv_index.lag,",
 }  # fmt: skip
 
 
