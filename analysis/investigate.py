@@ -8,6 +8,7 @@ from analysis import queries
 from analysis.affected import who_was_hit
 from analysis.blame import wasted_work, who_slowed_whom
 from analysis.board import Bins, load_board
+from analysis.calibrated import measured_calibration
 from analysis.cascade import trace_cascade
 from analysis.counted import SAMPLED, counted_bins, counted_impact, recorded_share
 from analysis.coverage import describe, row_counts
@@ -129,7 +130,7 @@ def _explain(
     answer = Investigation(
         whole,
         describe(tables, rows, scene.board, more),
-        Calibration(),
+        measured_calibration(),
         abstained,
         finding.impact,
         () if abstained else _initiators(scene, best),

@@ -32,9 +32,10 @@ ATTEMPTS_FACTOR = 1.3
 """Attempts per request, as a multiple of healthy time, from which retries amplify."""
 WASTED_AMPLIFIES, WASTED_SUSTAINS = 0.1, 0.6
 """Share of engine time spent for clients that had left."""
-ALONE, SURELY_ALONE = 1.5, 1.15
+ALONE, SURELY_ALONE = 1.5, 1.1
 """Load of first attempts alone, at what they cost in the storm, up to which the fleet would do them once it is over: with
-hysteresis, and by the model alone. In a storm caches are colder and batches fuller than they would be."""
+hysteresis, and by the model alone. In a storm caches are colder and batches fuller than they would be. Beyond, the fleet would
+have been down without any retry."""
 SAME_DEMAND = 1.25
 """Fresh demand up to this multiple of the healthy mean, or up to what was served well at some other time, is the same."""
 BACK_S = 60.0
@@ -70,8 +71,10 @@ def _retries(scene: Scene, trigger: Hypothesis | None, *, feeds_itself: bool) ->
     if back is not None and trigger is not None:
         held = _hysteresis(scene, back, end) and (model is None or model.fresh[0] < ALONE)
         evidence += _after(scene, entity, trigger, back, end)
+    elif model is not None and model.fresh[0] >= SURELY_ALONE:
+        return (), ()
     else:
-        held = model is not None and model.fresh[0] < SURELY_ALONE and model.loop[0] > 1.0
+        held = model is not None and model.loop[0] > 1.0
     gain = (0.0, Bound(math.inf)) if model is None else (model.loop[0], Bound(model.loop[1]))
     shed = None if model is None or model.loop[1] <= 1.0 else shed_needed(scene, model, behind_s(scene, first, last))
     loop = Loop(entity, "retry_storm", gain, "model" if back is None else "hysteresis", evidence, shed)

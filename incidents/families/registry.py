@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from collectors.errors import BadInput, nearest
-from incidents.families import control, demand, hardware, kv_sync, mixed, service
+from incidents.families import calm, control, creeping, demand, front_door, hardware, kv_sync, mixed, service
 from incidents.families.draft import START_S, Draft
 from incidents.families.fleet import TOPOLOGIES, Topology
 from incidents.truth import Truth, truth_problems
@@ -48,6 +48,9 @@ _HELD_OUT: tuple[Builder, ...] = (
     kv_sync.kv_transfer, hardware.stop_the_world,
     demand.reasoning_shift, demand.agent_snowball, demand.botnet, control.breaker_backlog, control.control_plane_dns,
     service.free_tier_limit, mixed.double_fault,
+    creeping.fading_cards, creeping.flapping_link, creeping.lost_overnight, creeping.slow_morning,
+    front_door.narrow_gate, front_door.lost_card_is_not_it, front_door.stale_loads, front_door.deaf_index,
+    calm.spare_card, calm.absorbed_wave, calm.rolling_restart,
 )  # fmt: skip
 
 

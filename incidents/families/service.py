@@ -13,8 +13,7 @@ def cold_failover(fleet: Topology, severity: float) -> Draft:
     draft = _two_regions(fleet, "A failover onto cold caches")
     lost = draft.set(START_S, START_S + 150 * severity, "region:west", "up", False)
     draft.trigger("region:west", "region_loss", START_S, {"actions": [lost]}, {"end": [lost]}, within_s=30)
-    draft.retries_amplify()
-    return draft.shed_at_last((START_S, 600), 400)
+    return draft.storm((START_S, 600), 400)
 
 
 def strict_probes(fleet: Topology, severity: float) -> Draft:
@@ -25,8 +24,7 @@ def strict_probes(fleet: Topology, severity: float) -> Draft:
     burst = draft.set(START_S, START_S + 90, "cohort:chat", "users_factor", 1 + 1.2 * severity)
     draft.trigger("cohort:chat", "external_load", START_S, {"actions": [burst]}, within_s=10)
     draft.amplifier("health_check_flap", "traffic_manager:main", set={"traffic_manager.probe_path": "shallow"})
-    draft.retries_amplify()
-    return draft.shed_at_last((START_S, 600), 400)
+    return draft.storm((START_S, 600), 400)
 
 
 def lost_probes(fleet: Topology, severity: float) -> Draft:
