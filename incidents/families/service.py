@@ -13,7 +13,8 @@ def cold_failover(fleet: Topology, severity: float) -> Draft:
     draft = _two_regions(fleet, "A failover onto cold caches")
     lost = draft.set(START_S, START_S + 150 * severity, "region:west", "up", False)
     draft.trigger("region:west", "region_loss", START_S, {"actions": [lost]}, {"end": [lost]}, within_s=30)
-    return draft.storm((START_S, 600), 400)
+    draft.retries_amplify()
+    return draft.shed_at_last((START_S, 600), 400)
 
 
 def strict_probes(fleet: Topology, severity: float) -> Draft:
