@@ -7,16 +7,13 @@ fleet that nobody simulated they say how well the evidence fits, and not how oft
 from __future__ import annotations
 
 from functools import cache
-from importlib import resources
-from pathlib import Path
 
 from analysis.investigation import Calibration
-from analysis.strict_toml import build, read_toml
+from analysis.strict_toml import shipped
 
 
 @cache
 def measured_calibration() -> Calibration:
     """That of ``calibration.toml``. Raises BadInput naming file and key."""
-    path = Path(str(resources.files("analysis"))) / "calibration.toml"
-    calibration: Calibration = build(Calibration, read_toml(path), path)
+    calibration: Calibration = shipped(Calibration, "calibration.toml")
     return calibration

@@ -14,14 +14,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib import resources
-from pathlib import Path
 
 from analysis.factors import odds
 from analysis.mechanisms import Mechanism, catalogue
 from analysis.readings import Reading, read_all
 from analysis.scene import Change, Scene
-from analysis.strict_toml import build, read_toml
+from analysis.strict_toml import shipped
 
 ALIKE = 1.5
 """Log odds apart up to which entities show the same."""
@@ -82,8 +80,7 @@ class Weights:
 @cache
 def shipped_weights() -> Weights:
     """Those of ``weights.toml``."""
-    path = Path(str(resources.files("analysis"))) / "weights.toml"
-    weights: Weights = build(Weights, read_toml(path), path)
+    weights: Weights = shipped(Weights, "weights.toml")
     return weights
 
 

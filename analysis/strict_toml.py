@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 import types
+from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -17,6 +18,12 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{path}: not TOML: {error}") from error
+
+
+def shipped(kind: Any, name: str) -> Any:
+    """The dataclass ``kind`` of ``analysis/<name>``. Raises BadInput."""
+    path = Path(str(resources.files("analysis"))) / name
+    return build(kind, read_toml(path), path)
 
 
 def build(kind: Any, data: Any, path: Path, where: str = "") -> Any:

@@ -11,15 +11,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from analysis import queries
 from analysis.investigate import investigate
 from analysis.investigation import Investigation
 from analysis.queries import Tables
 from analysis.signal_catalogue import SIGNALS
+from collectors.live_views import sql_type
 from collectors.schema import TABLES
 from incidents.benchmark.altered import Alteration, CopiedTables
 from incidents.benchmark.same_answer import differences
+from incidents.benchmark.scores import SURE
 
 LATER_NS = 7_654_321_987_654_321
 """88 days and some: a whole number of neither seconds nor bins, and odd."""
@@ -45,8 +48,6 @@ BLOCKS: Mapping[str, tuple[str, ...]] = {
     "spans": ("predicted_blocks", "hit_blocks", "prompt_blocks", "kv_block_ns"),
     "steps": ("kv_used_blocks", "kv_total_blocks", "kv_evicted_blocks"),
 }  # fmt: skip
-SURE = 0.8
-"""Probability from which a culprit is said to be sure."""
 BYSTANDERS = ("replica", "kv_index", "router", "metadata_master", "pool", "gpu", "host", "link", "control_plane", "service")
 """Kinds of entity that get a bystander; those that users ask get none, for what they ask is the impact."""
 
@@ -154,8 +155,8 @@ def _shifted(tables: Tables, _: Investigation) -> Alteration:
 
 
 def _fields(table: str, column: str) -> str:
-    kind = next(one.type for one in TABLES[table].columns if one.name == column)
-    return ", ".join(f"{one.name} := e.{one.name}" for one in kind.value_type if one.name != "ts_ns")
+    kind = _type(table, column).value_type
+    return ", ".join(f"{one.name} := e.{one.name}" for one in kind if one.name != "ts_ns")
 
 
 def _shuffled(tables: Tables, _: Investigation) -> Alteration:
@@ -216,7 +217,7 @@ def _scaled(columns: Mapping[str, tuple[str, ...]], unit: str, factor: int) -> C
 
     def alter(tables: Tables, _: Investigation) -> Alteration:
         selects = {
-            table: _replaced(table, {column: f"CAST({column} * {factor} AS {_type(table, column)})" for column in of})
+            table: _replaced(table, {column: f"CAST({column} * {factor} AS {sql_type(_type(table, column))})" for column in of})
             for table, of in columns.items()
         }
         return Alteration({**selects, "samples": _scaled_samples(f"unit = {queries.literal(unit)}", factor)})
@@ -224,8 +225,8 @@ def _scaled(columns: Mapping[str, tuple[str, ...]], unit: str, factor: int) -> C
     return alter
 
 
-def _type(table: str, column: str) -> str:
-    return "INTEGER" if next(one.type for one in TABLES[table].columns if one.name == column).bit_width == 32 else "BIGINT"
+def _type(table: str, column: str) -> Any:
+    return next(one.type for one in TABLES[table].columns if one.name == column)
 
 
 def _scaled_samples(which: str, factor: int) -> str:

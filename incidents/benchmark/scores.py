@@ -23,6 +23,11 @@ Figures = dict[str, tuple[float, float, float]]
 """Name -> (mean or median, low, high): 95 % percentile bootstrap over cases."""
 
 
+def outages_of(rows: Sequence[Row]) -> list[Row]:
+    """Those that were an outage with a culprit."""
+    return [row for row in rows if row["state"] == "outage" and row["truth"]["entities"]]
+
+
 def strict_rank(ranking: Iterable[Sequence[Any]], entity: str) -> float:
     """Place of ``entity`` from 1, ties counted against it; infinite when it is not named."""
     pairs = [(str(name), float(score)) for name, score in ranking]
@@ -46,7 +51,7 @@ def ranking_scores(ranking: Sequence[Sequence[Any]], causes: Sequence[str], cand
 
 def method_figures(rows: Sequence[Row], method: str) -> Figures:
     """The scores of one method over the outages among ``rows``."""
-    outages = [row for row in rows if row["state"] == "outage" and row["truth"]["entities"]]
+    outages = outages_of(rows)
     scored = [
         ranking_scores(row["methods"][method]["ranking"], row["truth"]["entities"], len(row["entities"])) for row in outages
     ]
@@ -57,7 +62,7 @@ def method_figures(rows: Sequence[Row], method: str) -> Figures:
 def answer_figures(rows: Sequence[Row]) -> Figures:
     """What only an answer with reasons can be scored on: mechanism, roles, onset (the median error), phases, probabilities,
     silence."""
-    outages = [row for row in rows if row["state"] == "outage" and row["truth"]["entities"]]
+    outages = outages_of(rows)
     healthy = [row for row in rows if row["state"] == "healthy"]
     per_outage: Mapping[str, Callable[[Row], float]] = {
         "mechanism": mechanism_score, "sustainers": _sustainers, "path_f1": path_f1,

@@ -6,6 +6,7 @@ from typing import Any
 
 from incidents.families.draft import START_S, Draft
 from incidents.families.fleet import Topology
+from incidents.families.kv_sync import apart, decoders
 
 _FIRST_S = START_S + 2
 """When it begins: between two scrapes, so that none falls into the moment between two of ``_steps``."""
@@ -28,12 +29,8 @@ def fading_cards(fleet: Topology, severity: float) -> Draft:
 
 def flapping_link(fleet: Topology, severity: float) -> Draft:
     """Prefill and decode apart: the links of all decode replicas but one are lost for a moment, then for longer and longer."""
-    draft = Draft(fleet, "Links that flap, every time for longer")
-    draft.scenario["workload"]["compress"] = 0.5  # half the fleet computes prompts
-    draft.scenario["disaggregation"] = {
-        "prefill": fleet.replicas // 2, "bandwidth_gbps": 40.0, "waiting_timeout_s": 30, "bootstrap_timeout_s": 30,
-    }  # fmt: skip
-    links = [f"link:{fleet.replica(number)}-nic" for number in range(fleet.replicas // 2 + 1, fleet.replicas)]
+    draft = apart(fleet, "Links that flap, every time for longer", bandwidth_gbps=40.0)
+    links = [f"link:{name}-nic" for name in decoders(fleet)[1:]]
     downs = [
         draft.set(at_s, round(at_s + min(_FLAP_S - 1, 3.5 * severity * (number + 1)), 3), link, "up", False)
         for number, at_s in enumerate(_FIRST_S + _FLAP_S * i for i in range(18)) for link in links

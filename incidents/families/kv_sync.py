@@ -75,8 +75,8 @@ def spike_meets_rebalance(fleet: Topology, severity: float) -> Draft:
 
 def kv_transfer(fleet: Topology, severity: float) -> Draft:
     """Prefill and decode apart: a decode replica's NIC drops to a trickle, and KV queues up on its way."""
-    draft = _apart(fleet, "KV waits on its way from prefill to decode")
-    links = _decoders(fleet)
+    draft = apart(fleet, "KV waits on its way from prefill to decode")
+    links = decoders(fleet)
     slow = [
         draft.set(START_S, 780, f"link:{name}-nic", "bandwidth_gbps", round(0.35 / severity, 4), kind="config_change",
                   log="network: new traffic class for storage" if name == links[0] else "")
@@ -87,16 +87,17 @@ def kv_transfer(fleet: Topology, severity: float) -> Draft:
     return draft.storm((270, 900), late_s=690)
 
 
-def _apart(fleet: Topology, title: str) -> Draft:
-    """A fleet whose first half computes prompts and whose second half answers."""
+def apart(fleet: Topology, title: str, bandwidth_gbps: float = 10.0) -> Draft:
+    """A fleet whose first half computes prompts and whose second half answers, each NIC so fast."""
     draft = Draft(fleet, title)
     draft.scenario["workload"]["compress"] = 0.5  # half the fleet computes prompts
     draft.scenario["disaggregation"] = {
-        "prefill": fleet.replicas - len(_decoders(fleet)), "bandwidth_gbps": 10.0, "waiting_timeout_s": 30,
+        "prefill": fleet.replicas - len(decoders(fleet)), "bandwidth_gbps": bandwidth_gbps, "waiting_timeout_s": 30,
         "bootstrap_timeout_s": 30,
     }  # fmt: skip
     return draft
 
 
-def _decoders(fleet: Topology) -> list[str]:
+def decoders(fleet: Topology) -> list[str]:
+    """The replicas of the second half."""
     return [fleet.replica(i) for i in range(fleet.replicas // 2, fleet.replicas)]

@@ -12,16 +12,12 @@ from pathlib import Path
 from incidents.benchmark.calibration import confusion, error_interval, plot, suspicions
 from incidents.benchmark.cases import grid
 from incidents.benchmark.report import cell, markdown, summary
+from incidents.benchmark.scores import outages_of
 from incidents.benchmark.sweep import Row, sweep
 from incidents.parallel import workers
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 BEGIN, END = "<!-- figures: written by tests/bench/bench_analysis.py -->", "<!-- end of figures -->"
-
-
-def outages_of(rows: list[Row]) -> list[Row]:
-    """Those with a culprit."""
-    return [row for row in rows if row["state"] == "outage" and row["truth"]["entities"]]
 
 
 def figures(rows: list[Row]) -> str:
